@@ -1,0 +1,1 @@
+"""How a serving engine at a date computes it: fitted constants and defaults."""

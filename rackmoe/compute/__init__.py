@@ -1,0 +1,1 @@
+"""How long an operator takes on a GPU."""

@@ -1,0 +1,1 @@
+"""The clock: processes and resources on SimPy."""

@@ -1,0 +1,1 @@
+"""Records of a run turned into DataFrames and figures of merit."""

@@ -1,0 +1,1 @@
+"""How long bytes take over a fabric."""

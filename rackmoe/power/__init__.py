@@ -1,0 +1,1 @@
+"""How many watts a part draws."""

@@ -1,0 +1,1 @@
+"""Which experts the tokens choose and where these experts are."""

@@ -1,0 +1,1 @@
+"""What is simulated: hardware, model, parallelism, workload and policies in one document."""

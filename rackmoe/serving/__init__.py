@@ -1,0 +1,1 @@
+"""Requests, KV memory and schedulers as plain state machines."""

@@ -1,0 +1,1 @@
+"""Grids, comparisons, fits and checks over many runs."""
