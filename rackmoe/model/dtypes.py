@@ -1,0 +1,147 @@
+"""How many bytes a number takes in each format, and which part of a model is in which format."""
+
+from dataclasses import dataclass, fields
+from typing import Final
+
+from rackmoe.errors import ConfigError
+
+__all__ = [
+    "COMPONENTS",
+    "KV_DTYPES",
+    "WEIGHT_DTYPES",
+    "ComponentDtypes",
+    "dispatch_bytes",
+    "kv_element_bytes",
+    "weight_bits",
+]
+
+_BITS_PER_BYTE: Final = 8
+
+# Bits of one weight, scales included (kind: derived; source: the formats' definitions).
+_FP8_BLOCK_BITS: Final = 8 + 32 / (128 * 128)  # one fp32 scale per 128 x 128 block, DeepSeek-V3
+_NVFP4_BITS: Final = 4 + 8 / 16  # one E4M3 scale per 16 values, the one per tensor apart
+_MXFP4_BITS: Final = 4 + 8 / 32  # one E8M0 scale per 32 values, OCP MX v1.0
+_INT4_BITS: Final = 4 + 16 / 32  # one bf16 scale per 32 values, symmetric, Kimi K2 Thinking
+_WEIGHT_BITS: Final[dict[str, float]] = {
+    "bf16": 16.0,
+    "fp8": 8.0,
+    "fp8_block": _FP8_BLOCK_BITS,
+    "nvfp4": _NVFP4_BITS,
+    "w4a16_mxfp4": _MXFP4_BITS,
+    "w4a8_mxfp4": _MXFP4_BITS,
+    "w4a16_int4": _INT4_BITS,
+}
+# Bits of one activation on the wire: fp8_block is one fp32 scale per 128 values of a token.
+_ACTIVATION_BITS: Final[dict[str, float]] = {
+    "bf16": 16.0,
+    "fp8": 8.0,
+    "fp8_block": 8 + 32 / 128,
+    "nvfp4": _NVFP4_BITS,
+}
+_KV_BYTES: Final[dict[str, float]] = {"bf16": 2.0, "fp8": 1.0}
+
+WEIGHT_DTYPES: Final = tuple(_WEIGHT_BITS)
+KV_DTYPES: Final = tuple(_KV_BYTES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComponentDtypes:
+    """The format of the weights of each component, which is also its operators' dtype.
+
+    Attributes
+    ----------
+    attention, dense, routed_expert, shared_expert, router, embedding, head : str
+        One of `WEIGHT_DTYPES` each. Norms, biases and sinks are always bf16.
+    """
+
+    attention: str = "bf16"
+    dense: str = "bf16"
+    routed_expert: str = "bf16"
+    shared_expert: str = "bf16"
+    router: str = "bf16"
+    embedding: str = "bf16"
+    head: str = "bf16"
+
+    def __getitem__(self, component: str) -> str:
+        """Return the dtype of a component by its name."""
+        if component not in COMPONENTS:
+            raise KeyError(component)
+        return str(getattr(self, component))
+
+
+COMPONENTS: Final = tuple(field.name for field in fields(ComponentDtypes))
+
+
+def weight_bits(dtype: str) -> float:
+    """Return the bits that one weight takes in memory, its share of the scales included.
+
+    Parameters
+    ----------
+    dtype : str
+        One of `WEIGHT_DTYPES`.
+
+    Returns
+    -------
+    float
+        Bits per weight, a pure number.
+
+    Raises
+    ------
+    ConfigError
+        If the dtype is unknown.
+
+    Examples
+    --------
+    >>> weight_bits("nvfp4")
+    4.5
+    """
+    return _look_up(_WEIGHT_BITS, dtype, "weights dtype")
+
+
+def kv_element_bytes(kv_dtype: str) -> float:
+    """Return the bytes of one element of the KV cache.
+
+    Parameters
+    ----------
+    kv_dtype : str
+        One of `KV_DTYPES`.
+
+    Returns
+    -------
+    float
+        Bytes per cached element. [B]
+    """
+    return _look_up(_KV_BYTES, kv_dtype, "KV cache dtype")
+
+
+def dispatch_bytes(hidden: int, *, dtype: str) -> float:
+    """Return the payload of one token's hidden vector on the wire, scales included.
+
+    Parameters
+    ----------
+    hidden : int
+        Width of the hidden vector, a count.
+    dtype : str
+        ``bf16``; ``fp8`` (no scales); ``fp8_block`` (one fp32 scale per 128 values, as
+        DeepEP sends it); ``nvfp4`` (one byte of scale per 16 values).
+
+    Returns
+    -------
+    float
+        Bytes of one copy of one token. [B]
+
+    Examples
+    --------
+    >>> dispatch_bytes(7168, dtype="fp8_block"), dispatch_bytes(7168, dtype="nvfp4")
+    (7392.0, 4032.0)
+    """
+    return hidden * _look_up(_ACTIVATION_BITS, dtype, "dispatch dtype") / _BITS_PER_BYTE
+
+
+def _look_up(table: dict[str, float], dtype: str, what: str) -> float:
+    try:
+        return table[dtype]
+    except KeyError:
+        raise ConfigError(
+            f"{what}: '{dtype}'; expected one of {', '.join(table)}; choose one of them"
+        ) from None
