@@ -1,0 +1,465 @@
+"""Which tokens the next forward pass of a replica holds: continuous batching without a clock."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rackmoe.errors import InvariantError
+from rackmoe.serving.running import Finished, RunningSequences
+
+__all__ = ["BatchLimits", "BatchPolicy", "Batcher", "GroupChoice", "Preempted", "PrefillChunk", "StepBatch"]
+
+
+class BatchPolicy(StrEnum):
+    """How prefill and decode share the steps of a replica."""
+
+    MIXED = "mixed"
+    """Decode tokens first, prompt chunks in what is left of the token budget."""
+    PREFILL_FIRST = "prefill_first"
+    """A step holds prompts only while any wait, and decodes otherwise."""
+
+
+class GroupChoice(StrEnum):
+    """How a request finds its attention data-parallel group."""
+
+    ROUND_ROBIN = "round_robin"
+    SHORTEST_QUEUE = "shortest_queue"
+    LEAST_KV = "least_kv"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchLimits:
+    """What bounds a step; one attention group is the unit of every limit.
+
+    Attributes
+    ----------
+    n_groups : int
+        Attention data-parallel groups of the replica.
+    max_sequences : int
+        Sequences that a group decodes or prefills at once.
+    max_tokens_per_step : int
+        Tokens of one group in one forward pass.
+    kv_blocks : int
+        KV blocks of a group.
+    block_tokens : int
+        Tokens of one KV block.
+    policy : BatchPolicy
+        How prefill and decode share the steps.
+    group_choice : GroupChoice
+        How a request finds its group.
+    kv_watermark_frac : float
+        Share of the blocks that admission keeps free, so that running sequences can grow.
+    """
+
+    n_groups: int
+    max_sequences: int
+    max_tokens_per_step: int
+    kv_blocks: int
+    block_tokens: int
+    policy: BatchPolicy = BatchPolicy.MIXED
+    group_choice: GroupChoice = GroupChoice.SHORTEST_QUEUE
+    kv_watermark_frac: float = 0.0
+
+    def blocks(self, n_tokens: int) -> int:
+        """Return the KV blocks that a context occupies.
+
+        Parameters
+        ----------
+        n_tokens : int
+            Context length.
+
+        Returns
+        -------
+        int
+            Blocks.
+        """
+        return -(-n_tokens // self.block_tokens)
+
+
+@dataclass(slots=True)
+class _Prompt:
+    """A request whose prompt is not computed yet."""
+
+    request: int
+    n_tokens: int
+    done_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrefillChunk:
+    """A piece of one prompt that a step computes.
+
+    Attributes
+    ----------
+    request : int
+        Request id.
+    group : int
+        Attention group.
+    n_tokens : int
+        Tokens of the piece.
+    past_tokens : int
+        Tokens of the prompt computed before.
+    is_first, is_last : bool
+        Whether the piece starts or completes its prompt.
+    """
+
+    request: int
+    group: int
+    n_tokens: int
+    past_tokens: int
+    is_first: bool
+    is_last: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preempted:
+    """A sequence that lost its KV memory.
+
+    Attributes
+    ----------
+    request : int
+        Request id.
+    context : int
+        Tokens that must be computed again.
+    remaining : int
+        Output tokens still to come.
+    is_stuck : bool
+        Whether it was alone in its group: no memory would ever suffice.
+    """
+
+    request: int
+    context: int
+    remaining: int
+    is_stuck: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepBatch:
+    """What one forward pass computes; arrays have one entry for each attention group.
+
+    Attributes
+    ----------
+    decode_sequences, decode_kv_tokens : ndarray of shape (n_groups,)
+        Sequences that decode and the sum of their context lengths.
+    prefill_tokens : ndarray of shape (n_groups,)
+        Prompt tokens.
+    prefill_pairs : ndarray of shape (n_groups,)
+        Causal (query, key) pairs of these prompt tokens.
+    chunks : tuple of PrefillChunk
+        The prompt pieces.
+    preempted : tuple of Preempted
+        Sequences that lost their memory before the step.
+    """
+
+    decode_sequences: NDArray[np.int64]
+    decode_kv_tokens: NDArray[np.int64]
+    prefill_tokens: NDArray[np.int64]
+    prefill_pairs: NDArray[np.float64]
+    chunks: tuple[PrefillChunk, ...]
+    preempted: tuple[Preempted, ...]
+
+    @property
+    def has_decode(self) -> bool:
+        """Whether any sequence decodes."""
+        return bool(self.decode_sequences.any())
+
+
+@dataclass(slots=True)
+class _Queue:
+    """Prompts of one attention group: those that wait, and the one that is being computed."""
+
+    waiting: deque[_Prompt] = field(default_factory=deque)
+    prefilling: _Prompt | None = None
+
+
+class Batcher:
+    """The scheduler of one replica: admission, chunked prefill, decode and KV blocks.
+
+    Parameters
+    ----------
+    limits : BatchLimits
+        What bounds a step.
+    """
+
+    def __init__(self, limits: BatchLimits) -> None:
+        self.limits = limits
+        self.running = RunningSequences(n_groups=limits.n_groups, block_tokens=limits.block_tokens)
+        self.held_blocks = np.zeros(limits.n_groups, dtype=np.int64)
+        self._queues = [_Queue() for _ in range(limits.n_groups)]
+        self._queued_tokens = np.zeros(limits.n_groups, dtype=np.int64)
+        self._queued_requests = np.zeros(limits.n_groups, dtype=np.int64)
+        self._reserved_sequences = np.zeros(limits.n_groups, dtype=np.int64)
+        self._with_prompts: dict[int, None] = {}
+        self._next_group = 0
+        self._zeros = np.zeros(limits.n_groups, dtype=np.int64)
+
+    # ------------------------------------------------------------------ state that policies see
+    @property
+    def n_waiting(self) -> int:
+        """Requests whose prompt is not complete."""
+        return int(self._queued_requests.sum())
+
+    @property
+    def free_blocks(self) -> NDArray[np.int64]:
+        """KV blocks that nobody holds, by group."""
+        return self.limits.kv_blocks - self.held_blocks - self.running.kv_blocks
+
+    @property
+    def load_tokens(self) -> int:
+        """Tokens waiting or in the KV cache: what a router balances."""
+        return int(self._queued_tokens.sum() + self.running.kv_tokens.sum())
+
+    def fits(self, n_tokens: int) -> bool:
+        """Return whether a context could ever be held by one group.
+
+        Parameters
+        ----------
+        n_tokens : int
+            Context length.
+
+        Returns
+        -------
+        bool
+            False if the request has to be rejected.
+        """
+        return self.limits.blocks(n_tokens) <= self.limits.kv_blocks
+
+    def choose_group(self) -> int:
+        """Return the attention group for the next request, by the profile's policy.
+
+        Returns
+        -------
+        int
+            Group index.
+        """
+        choice = self.limits.group_choice
+        if choice is GroupChoice.SHORTEST_QUEUE:
+            sequences = self.running.n_sequences + self._reserved_sequences + self._queued_requests
+            return int(np.argmin(sequences))
+        if choice is GroupChoice.LEAST_KV:
+            return int(np.argmin(self.running.kv_tokens + self._queued_tokens))
+        group = self._next_group
+        self._next_group = (group + 1) % self.limits.n_groups
+        return group
+
+    # ------------------------------------------------------------------ arrivals
+    def enqueue(self, request: int, *, n_tokens: int, is_urgent: bool = False) -> int:
+        """Queue a request whose prompt has to be computed here.
+
+        Parameters
+        ----------
+        request : int
+            Request id.
+        n_tokens : int
+            Tokens to compute: the prompt, and after a preemption the output so far.
+        is_urgent : bool
+            Put it in front of its queue (a preempted request).
+
+        Returns
+        -------
+        int
+            Its attention group.
+        """
+        group = self.choose_group()
+        waiting = self._queues[group].waiting
+        (waiting.appendleft if is_urgent else waiting.append)(_Prompt(request, n_tokens))
+        self._queued_tokens[group] += n_tokens
+        self._queued_requests[group] += 1
+        self._with_prompts[group] = None
+        return group
+
+    def reserve(self, n_tokens: int) -> int | None:
+        """Hold KV for a context that another pool computes.
+
+        Parameters
+        ----------
+        n_tokens : int
+            Context length.
+
+        Returns
+        -------
+        int or None
+            The attention group that holds the memory; None if no group has room now.
+        """
+        limits = self.limits
+        wanted = limits.blocks(n_tokens) + self._watermark_blocks
+        busy = self.running.n_sequences + self._reserved_sequences
+        room = (self.free_blocks >= wanted) & (busy < limits.max_sequences)
+        if not room.any():
+            return None
+        if limits.group_choice is GroupChoice.LEAST_KV:
+            load = self.held_blocks + self.running.kv_blocks
+        else:
+            load = busy
+        group = int(np.argmin(np.where(room, load, np.iinfo(np.int64).max)))
+        self.held_blocks[group] += limits.blocks(n_tokens)
+        self._reserved_sequences[group] += 1
+        return group
+
+    def join(self, request: int, *, group: int, context: int, remaining: int, row: int) -> None:
+        """Start decoding a sequence whose KV was reserved.
+
+        Parameters
+        ----------
+        request : int
+            Request id.
+        group : int
+            Group returned by `reserve`.
+        context : int
+            Tokens in its KV cache, as reserved.
+        remaining : int
+            Output tokens that the model will still emit.
+        row : int
+            First row of the routing trace that it reads.
+        """
+        self.release(group, context)
+        self.running.add(request, group=group, context=context, remaining=remaining, row=row)
+
+    def release(self, group: int, n_tokens: int) -> None:
+        """Give back the slot and the blocks held for a context.
+
+        Parameters
+        ----------
+        group : int
+            Attention group.
+        n_tokens : int
+            Context length for which they were held.
+
+        Raises
+        ------
+        InvariantError
+            If more blocks come back than were held (LAW-03).
+        """
+        self._reserved_sequences[group] -= 1
+        self.held_blocks[group] -= self.limits.blocks(n_tokens)
+        if self.held_blocks[group] < 0:
+            raise InvariantError(f"LAW-03: group {group} got back more KV blocks than it held")
+
+    # ------------------------------------------------------------------ steps
+    def next_step(self) -> StepBatch | None:
+        """Form the next forward pass.
+
+        Returns
+        -------
+        StepBatch or None
+            None if there is nothing to compute.
+        """
+        chunks = self._take_chunks()
+        decodes = len(self.running) > 0 and not (
+            chunks and self.limits.policy is BatchPolicy.PREFILL_FIRST
+        )
+        preempted = self._preempt() if decodes else ()
+        if not chunks and not (decodes and len(self.running)) and not preempted:
+            return None
+        tokens = self._zeros.copy()
+        pairs = np.zeros(self.limits.n_groups)
+        for chunk in chunks:
+            tokens[chunk.group] += chunk.n_tokens
+            q = chunk.n_tokens
+            pairs[chunk.group] += q * chunk.past_tokens + q * (q + 1) / 2
+        return StepBatch(
+            decode_sequences=self.running.n_sequences.copy() if decodes else self._zeros,
+            decode_kv_tokens=self.running.kv_tokens.copy() if decodes else self._zeros,
+            prefill_tokens=tokens,
+            prefill_pairs=pairs,
+            chunks=chunks,
+            preempted=preempted,
+        )
+
+    def finish_step(
+        self, batch: StepBatch, emitted: NDArray[np.int64] | None = None
+    ) -> Finished | None:
+        """Advance the sequences that decoded.
+
+        Parameters
+        ----------
+        batch : StepBatch
+            The step that ended.
+        emitted : ndarray of shape (n,), optional
+            Tokens that each running sequence got; one by default.
+
+        Returns
+        -------
+        Finished or None
+            Sequences that emitted their last token; None if nothing decoded.
+        """
+        return self.running.advance(emitted) if batch.has_decode else None
+
+    # ------------------------------------------------------------------ internals
+    @property
+    def _watermark_blocks(self) -> int:
+        return int(self.limits.kv_watermark_frac * self.limits.kv_blocks)
+
+    def _take_chunks(self) -> tuple[PrefillChunk, ...]:
+        """Admit prompts and cut chunks until every group's token budget is used."""
+        chunks: list[PrefillChunk] = []
+        for group in list(self._with_prompts):
+            queue = self._queues[group]
+            budget = self.limits.max_tokens_per_step
+            if self.limits.policy is BatchPolicy.MIXED:
+                budget -= int(self.running.n_sequences[group])
+            while budget > 0 and (prompt := queue.prefilling or self._admit(group)):
+                n = min(budget, prompt.n_tokens - prompt.done_tokens)
+                is_last = prompt.done_tokens + n == prompt.n_tokens
+                chunks.append(
+                    PrefillChunk(
+                        request=prompt.request,
+                        group=group,
+                        n_tokens=n,
+                        past_tokens=prompt.done_tokens,
+                        is_first=prompt.done_tokens == 0,
+                        is_last=is_last,
+                    )
+                )
+                prompt.done_tokens += n
+                budget -= n
+                self._queued_tokens[group] -= n
+                if is_last:
+                    queue.prefilling = None
+                    self._queued_requests[group] -= 1
+                    self._reserved_sequences[group] += 1
+            if not queue.waiting and queue.prefilling is None:
+                del self._with_prompts[group]
+        return tuple(chunks)
+
+    def _admit(self, group: int) -> _Prompt | None:
+        """Start the first waiting prompt of a group if memory and slots allow."""
+        queue = self._queues[group]
+        if not queue.waiting:
+            return None
+        sequences = int(self.running.n_sequences[group] + self._reserved_sequences[group])
+        need = self.limits.blocks(queue.waiting[0].n_tokens)
+        free = int(self.free_blocks[group])
+        idle = sequences == 0 and int(self.held_blocks[group]) == 0
+        keep = 0 if idle else self._watermark_blocks
+        if sequences >= self.limits.max_sequences or need + keep > free:
+            return None
+        queue.prefilling = queue.waiting.popleft()
+        self.held_blocks[group] += need
+        return queue.prefilling
+
+    def _preempt(self) -> tuple[Preempted, ...]:
+        """Evict the latest sequences of the groups that cannot grow by one token."""
+        if int(self.free_blocks.min()) >= int(self.running.n_sequences.max()):
+            return ()
+        short = self.running.blocks_wanted() - self.free_blocks
+        out: list[Preempted] = []
+        for group in np.flatnonzero(short > 0):
+            while self.running.blocks_wanted()[group] > self.free_blocks[group]:
+                before = len(self.running)
+                alone = self.running.n_sequences[group] == 1 and self.held_blocks[group] == 0
+                request, context, remaining = self.running.pop_latest(int(group))
+                if len(self.running) != before - 1:
+                    raise InvariantError(f"preemption freed nothing in group {group}")
+                out.append(
+                    Preempted(
+                        request=request,
+                        context=context,
+                        remaining=remaining,
+                        is_stuck=bool(alone),
+                    )
+                )
+        return tuple(out)

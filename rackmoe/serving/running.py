@@ -1,0 +1,240 @@
+"""Which sequences a replica decodes now: compact arrays advanced once per step."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+__all__ = ["Finished", "RunningSequences", "advance_reference"]
+
+_COLUMNS = 5
+REQUEST, GROUP, CONTEXT, REMAINING, TRACE_ROW = range(_COLUMNS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """Sequences that ended in a step.
+
+    Attributes
+    ----------
+    requests : ndarray of shape (n,)
+        Their request ids, in the order of admission.
+    groups : ndarray of shape (n,)
+        The attention group that held each.
+    contexts : ndarray of shape (n,)
+        Their context lengths, in tokens.
+    """
+
+    requests: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    contexts: NDArray[np.int64]
+
+
+@njit(cache=True)
+def _advance(
+    table: NDArray[np.int64],
+    n: int,
+    block_tokens: int,
+    emitted: NDArray[np.int64],
+    sums: NDArray[np.int64],
+    gone: NDArray[np.int64],
+) -> tuple[int, int]:
+    """Add the emitted tokens to each sequence, drop the finished ones, rebuild the sums."""
+    for j in range(sums.shape[0]):
+        for g in range(sums.shape[1]):
+            sums[j, g] = 0
+    kept = 0
+    ended = 0
+    for i in range(n):
+        step = emitted[i] if emitted.size else 1
+        if step > table[i, 3]:
+            step = table[i, 3]
+        context = table[i, 2] + step
+        remaining = table[i, 3] - step
+        if remaining == 0:
+            gone[ended, 0] = table[i, 0]
+            gone[ended, 1] = table[i, 1]
+            gone[ended, 2] = context
+            ended += 1
+            continue
+        group = table[i, 1]
+        table[kept, 0] = table[i, 0]
+        table[kept, 1] = group
+        table[kept, 2] = context
+        table[kept, 3] = remaining
+        table[kept, 4] = table[i, 4] + step
+        kept += 1
+        sums[0, group] += 1
+        sums[1, group] += context
+        sums[2, group] += (context + block_tokens - 1) // block_tokens
+    return kept, ended
+
+
+def advance_reference(
+    table: NDArray[np.int64], *, block_tokens: int, emitted: NDArray[np.int64], n_groups: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Advance every sequence as the compiled kernel does, in plain NumPy: its test oracle.
+
+    Parameters
+    ----------
+    table : ndarray of shape (n, 5)
+        Request, group, context, remaining tokens and trace row of each sequence.
+    block_tokens : int
+        Tokens of one KV block.
+    emitted : ndarray of shape (n,)
+        Tokens that the step wants to add to each sequence.
+    n_groups : int
+        Attention groups of the replica.
+
+    Returns
+    -------
+    kept : ndarray of shape (m, 5)
+        The sequences that go on.
+    gone : ndarray of shape (n - m, 3)
+        Request, group and context of those that ended.
+    sums : ndarray of shape (3, n_groups)
+        Sequences, context tokens and KV blocks of each group afterwards.
+    """
+    step = np.minimum(emitted, table[:, REMAINING])
+    after = table.copy()
+    after[:, CONTEXT] += step
+    after[:, REMAINING] -= step
+    after[:, TRACE_ROW] += step
+    ended = after[:, REMAINING] == 0
+    kept = after[~ended]
+    sums = np.zeros((3, n_groups), dtype=np.int64)
+    np.add.at(sums[0], kept[:, GROUP], 1)
+    np.add.at(sums[1], kept[:, GROUP], kept[:, CONTEXT])
+    np.add.at(sums[2], kept[:, GROUP], -(-kept[:, CONTEXT] // block_tokens))
+    return kept, after[ended][:, : REMAINING], sums
+
+
+class RunningSequences:
+    """The decoding sequences of one replica, compact and in order of admission.
+
+    The remaining output length is kept here because the model decides it; no
+    policy reads it (LAW-12).
+
+    Parameters
+    ----------
+    n_groups : int
+        Attention groups (data-parallel ranks) of the replica.
+    block_tokens : int
+        Tokens of one KV block.
+
+    Attributes
+    ----------
+    n_sequences, kv_tokens, kv_blocks : ndarray of shape (n_groups,)
+        Sequences, context tokens and KV blocks of each group.
+    """
+
+    def __init__(self, *, n_groups: int, block_tokens: int) -> None:
+        self._block_tokens = block_tokens
+        self._table = np.zeros((64, _COLUMNS), dtype=np.int64)
+        self._gone = np.zeros((64, 3), dtype=np.int64)
+        self._sums = np.zeros((3, n_groups), dtype=np.int64)
+        self._n = 0
+        self.n_sequences, self.kv_tokens, self.kv_blocks = self._sums
+
+    def __len__(self) -> int:
+        return self._n
+
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        """Group of each sequence, shape (n,)."""
+        return self._table[: self._n, GROUP]
+
+    @property
+    def trace_rows(self) -> NDArray[np.int64]:
+        """Row of the routing trace that each sequence reads next, shape (n,)."""
+        return self._table[: self._n, TRACE_ROW]
+
+    @property
+    def requests(self) -> NDArray[np.int64]:
+        """Request id of each sequence, shape (n,)."""
+        return self._table[: self._n, REQUEST]
+
+    @property
+    def contexts(self) -> NDArray[np.int64]:
+        """Context length of each sequence in tokens, shape (n,)."""
+        return self._table[: self._n, CONTEXT]
+
+    def add(self, request: int, *, group: int, context: int, remaining: int, row: int) -> None:
+        """Admit one sequence.
+
+        Parameters
+        ----------
+        request : int
+            Its request id.
+        group : int
+            The attention group that holds its KV.
+        context : int
+            Tokens in its KV cache.
+        remaining : int
+            Output tokens that the model will still emit.
+        row : int
+            First row of the routing trace that it reads.
+        """
+        if self._n == len(self._table):
+            self._table = np.concatenate([self._table, np.zeros_like(self._table)])
+            self._gone = np.zeros((len(self._table), 3), dtype=np.int64)
+        self._table[self._n] = (request, group, context, remaining, row)
+        self._n += 1
+        self._sums[0, group] += 1
+        self._sums[1, group] += context
+        self._sums[2, group] += -(-context // self._block_tokens)
+
+    def advance(self, emitted: NDArray[np.int64] | None = None) -> Finished:
+        """Emit tokens for every sequence and drop those that ended.
+
+        Parameters
+        ----------
+        emitted : ndarray of shape (n,), optional
+            Tokens that each sequence gets, one by default. A sequence never gets
+            more than it has left.
+
+        Returns
+        -------
+        Finished
+            The sequences that emitted their last token.
+        """
+        wanted = np.empty(0, dtype=np.int64) if emitted is None else emitted
+        self._n, ended = _advance(
+            self._table, self._n, self._block_tokens, wanted, self._sums, self._gone
+        )
+        gone = self._gone[:ended].copy()
+        return Finished(requests=gone[:, 0], groups=gone[:, 1], contexts=gone[:, 2])
+
+    def blocks_wanted(self) -> NDArray[np.int64]:
+        """Return the KV blocks that one more token of every sequence needs, by group.
+
+        Returns
+        -------
+        ndarray of shape (n_groups,)
+            Blocks.
+        """
+        full = self.contexts % self._block_tokens == 0
+        return np.bincount(self.groups[full], minlength=len(self.n_sequences))
+
+    def pop_latest(self, group: int) -> tuple[int, int, int]:
+        """Remove the sequence that a group admitted last.
+
+        Parameters
+        ----------
+        group : int
+            Attention group that lacks KV memory.
+
+        Returns
+        -------
+        tuple of int
+            Request id, context length and remaining output tokens.
+        """
+        at = int(np.flatnonzero(self.groups == group)[-1])
+        request, _, context, remaining, _ = (int(x) for x in self._table[at])
+        self._table[at : self._n - 1] = self._table[at + 1 : self._n]
+        self._n -= 1
+        self._sums[0, group] -= 1
+        self._sums[1, group] -= context
+        self._sums[2, group] -= -(-context // self._block_tokens)
+        return request, context, remaining
