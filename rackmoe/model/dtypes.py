@@ -6,16 +6,17 @@ from typing import Final
 from rackmoe.errors import ConfigError
 
 __all__ = [
+    "BITS_PER_BYTE",
     "COMPONENTS",
     "KV_DTYPES",
     "WEIGHT_DTYPES",
     "ComponentDtypes",
-    "dispatch_bytes",
+    "activation_bits",
     "kv_element_bytes",
     "weight_bits",
 ]
 
-_BITS_PER_BYTE: Final = 8
+BITS_PER_BYTE: Final = 8
 
 # Bits of one weight, scales included (kind: derived; source: the formats' definitions).
 _FP8_BLOCK_BITS: Final = 8 + 32 / (128 * 128)  # one fp32 scale per 128 x 128 block, DeepSeek-V3
@@ -31,12 +32,14 @@ _WEIGHT_BITS: Final[dict[str, float]] = {
     "w4a8_mxfp4": _MXFP4_BITS,
     "w4a16_int4": _INT4_BITS,
 }
-# Bits of one activation on the wire: fp8_block is one fp32 scale per 128 values of a token.
 _ACTIVATION_BITS: Final[dict[str, float]] = {
     "bf16": 16.0,
     "fp8": 8.0,
-    "fp8_block": 8 + 32 / 128,
+    "fp8_block": 8 + 32 / 128,  # one fp32 scale per 128 values of a token, DeepSeek-V3
     "nvfp4": _NVFP4_BITS,
+    "w4a16_mxfp4": 16.0,
+    "w4a8_mxfp4": 8 + 8 / 32,  # mxfp8: one E8M0 scale per 32 values, OCP MX v1.0
+    "w4a16_int4": 16.0,
 }
 _KV_BYTES: Final[dict[str, float]] = {"bf16": 2.0, "fp8": 1.0}
 
@@ -114,28 +117,20 @@ def kv_element_bytes(kv_dtype: str) -> float:
     return _look_up(_KV_BYTES, kv_dtype, "KV cache dtype")
 
 
-def dispatch_bytes(hidden: int, *, dtype: str) -> float:
-    """Return the payload of one token's hidden vector on the wire, scales included.
+def activation_bits(dtype: str) -> float:
+    """Return the bits that one activation takes when an operator of this dtype reads it.
 
     Parameters
     ----------
-    hidden : int
-        Width of the hidden vector, a count.
     dtype : str
-        ``bf16``; ``fp8`` (no scales); ``fp8_block`` (one fp32 scale per 128 values, as
-        DeepEP sends it); ``nvfp4`` (one byte of scale per 16 values).
+        One of `WEIGHT_DTYPES`; ``w4a16`` formats read bf16 activations.
 
     Returns
     -------
     float
-        Bytes of one copy of one token. [B]
-
-    Examples
-    --------
-    >>> dispatch_bytes(7168, dtype="fp8_block"), dispatch_bytes(7168, dtype="nvfp4")
-    (7392.0, 4032.0)
+        Bits per activation, its share of the scales included, a pure number.
     """
-    return hidden * _look_up(_ACTIVATION_BITS, dtype, "dispatch dtype") / _BITS_PER_BYTE
+    return _look_up(_ACTIVATION_BITS, dtype, "activation dtype")
 
 
 def _look_up(table: dict[str, float], dtype: str, what: str) -> float:

@@ -1,0 +1,69 @@
+"""How many bytes of key-value cache a token or a sequence takes."""
+
+from rackmoe.model.architecture import LatentAttention, ModelArchitecture
+from rackmoe.model.dtypes import kv_element_bytes
+
+__all__ = ["index_bytes_per_token", "kv_bytes_per_token", "kv_window_bytes"]
+
+# DeepSeek-V3.2 keeps index keys in fp8 with one fp32 scale per token and layer.
+_INDEX_SCALE_BYTES = 4
+
+
+def kv_bytes_per_token(arch: ModelArchitecture, *, kv_dtype: str) -> float:
+    """Return the cache that one more token adds, over all layers, without sharding.
+
+    Layers with local attention hold a window of bounded size (`kv_window_bytes`) and the
+    keys of a sparse indexer come on top (`index_bytes_per_token`).
+
+    Parameters
+    ----------
+    arch : ModelArchitecture
+        The model.
+    kv_dtype : str
+        One of `dtypes.KV_DTYPES`.
+
+    Returns
+    -------
+    float
+        Bytes per token of context. [B]
+    """
+    n_full_layers = sum(window is None for window in arch.layers.windows)
+    return arch.attention.kv_dim * n_full_layers * kv_element_bytes(kv_dtype)
+
+
+def kv_window_bytes(arch: ModelArchitecture, *, kv_dtype: str) -> float:
+    """Return the most that the layers with local attention cache of one sequence.
+
+    Parameters
+    ----------
+    arch : ModelArchitecture
+        The model.
+    kv_dtype : str
+        One of `dtypes.KV_DTYPES`.
+
+    Returns
+    -------
+    float
+        Bytes per sequence that fills every window, without sharding. [B]
+    """
+    n_tokens = sum(window.n_tokens for window in arch.layers.windows if window is not None)
+    return arch.attention.kv_dim * n_tokens * kv_element_bytes(kv_dtype)
+
+
+def index_bytes_per_token(arch: ModelArchitecture) -> float:
+    """Return the index keys that one more token adds, over all layers.
+
+    Parameters
+    ----------
+    arch : ModelArchitecture
+        The model.
+
+    Returns
+    -------
+    float
+        Bytes per token of context, fp8 keys with one scale each; 0 without indexer. [B]
+    """
+    if not isinstance(arch.attention, LatentAttention) or arch.attention.indexer is None:
+        return 0.0
+    key_bytes = arch.attention.indexer.head_dim + _INDEX_SCALE_BYTES
+    return float(arch.n_layers * key_bytes)
