@@ -52,6 +52,8 @@ class BatchLimits:
         How a request finds its group.
     kv_watermark_frac : float
         Share of the blocks that admission keeps free, so that running sequences can grow.
+    window_tokens : int
+        Tokens that a layer with a sliding window reads at most; 0 without such layers.
     """
 
     n_groups: int
@@ -62,6 +64,7 @@ class BatchLimits:
     policy: BatchPolicy = BatchPolicy.MIXED
     group_choice: GroupChoice = GroupChoice.SHORTEST_QUEUE
     kv_watermark_frac: float = 0.0
+    window_tokens: int = 0
 
     def blocks(self, n_tokens: int) -> int:
         """Return the KV blocks that a context occupies.
@@ -142,12 +145,10 @@ class StepBatch:
 
     Attributes
     ----------
-    decode_sequences, decode_kv_tokens : ndarray of shape (n_groups,)
-        Sequences that decode and the sum of their context lengths.
+    decode_sequences, decode_kv_tokens, decode_window_tokens : ndarray of shape (n_groups,)
+        Sequences that decode, the sum of their context lengths, and of what a window keeps of them.
     prefill_tokens : ndarray of shape (n_groups,)
         Prompt tokens.
-    prefill_pairs : ndarray of shape (n_groups,)
-        Causal (query, key) pairs of these prompt tokens.
     chunks : tuple of PrefillChunk
         The prompt pieces.
     preempted : tuple of Preempted
@@ -156,8 +157,8 @@ class StepBatch:
 
     decode_sequences: NDArray[np.int64]
     decode_kv_tokens: NDArray[np.int64]
+    decode_window_tokens: NDArray[np.int64]
     prefill_tokens: NDArray[np.int64]
-    prefill_pairs: NDArray[np.float64]
     chunks: tuple[PrefillChunk, ...]
     preempted: tuple[Preempted, ...]
 
@@ -186,7 +187,11 @@ class Batcher:
 
     def __init__(self, limits: BatchLimits) -> None:
         self.limits = limits
-        self.running = RunningSequences(n_groups=limits.n_groups, block_tokens=limits.block_tokens)
+        self.running = RunningSequences(
+            n_groups=limits.n_groups,
+            block_tokens=limits.block_tokens,
+            window_tokens=limits.window_tokens,
+        )
         self.held_blocks = np.zeros(limits.n_groups, dtype=np.int64)
         self._queues = [_Queue() for _ in range(limits.n_groups)]
         self._queued_tokens = np.zeros(limits.n_groups, dtype=np.int64)
@@ -355,16 +360,14 @@ class Batcher:
         if not chunks and not (decodes and len(self.running)) and not preempted:
             return None
         tokens = self._zeros.copy()
-        pairs = np.zeros(self.limits.n_groups)
         for chunk in chunks:
             tokens[chunk.group] += chunk.n_tokens
-            q = chunk.n_tokens
-            pairs[chunk.group] += q * chunk.past_tokens + q * (q + 1) / 2
+        running = self.running
         return StepBatch(
-            decode_sequences=self.running.n_sequences.copy() if decodes else self._zeros,
-            decode_kv_tokens=self.running.kv_tokens.copy() if decodes else self._zeros,
+            decode_sequences=running.n_sequences.copy() if decodes else self._zeros,
+            decode_kv_tokens=running.kv_tokens.copy() if decodes else self._zeros,
+            decode_window_tokens=running.window_kv_tokens.copy() if decodes else self._zeros,
             prefill_tokens=tokens,
-            prefill_pairs=pairs,
             chunks=chunks,
             preempted=preempted,
         )

@@ -36,6 +36,7 @@ def _advance(
     table: NDArray[np.int64],
     n: int,
     block_tokens: int,
+    window_tokens: int,
     emitted: NDArray[np.int64],
     sums: NDArray[np.int64],
     gone: NDArray[np.int64],
@@ -68,11 +69,17 @@ def _advance(
         sums[0, group] += 1
         sums[1, group] += context
         sums[2, group] += (context + block_tokens - 1) // block_tokens
+        sums[3, group] += min(context, window_tokens)
     return kept, ended
 
 
 def advance_reference(
-    table: NDArray[np.int64], *, block_tokens: int, emitted: NDArray[np.int64], n_groups: int
+    table: NDArray[np.int64],
+    *,
+    block_tokens: int,
+    window_tokens: int,
+    emitted: NDArray[np.int64],
+    n_groups: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Advance every sequence as the compiled kernel does, in plain NumPy: its test oracle.
 
@@ -82,6 +89,8 @@ def advance_reference(
         Request, group, context, remaining tokens and trace row of each sequence.
     block_tokens : int
         Tokens of one KV block.
+    window_tokens : int
+        Tokens that a layer with a sliding window reads at most.
     emitted : ndarray of shape (n,)
         Tokens that the step wants to add to each sequence.
     n_groups : int
@@ -93,8 +102,8 @@ def advance_reference(
         The sequences that go on.
     gone : ndarray of shape (n - m, 3)
         Request, group and context of those that ended.
-    sums : ndarray of shape (3, n_groups)
-        Sequences, context tokens and KV blocks of each group afterwards.
+    sums : ndarray of shape (4, n_groups)
+        Sequences, context tokens, KV blocks and tokens in the window of each group afterwards.
     """
     step = np.minimum(emitted, table[:, REMAINING])
     after = table.copy()
@@ -103,10 +112,11 @@ def advance_reference(
     after[:, TRACE_ROW] += step
     ended = after[:, REMAINING] == 0
     kept = after[~ended]
-    sums = np.zeros((3, n_groups), dtype=np.int64)
+    sums = np.zeros((4, n_groups), dtype=np.int64)
     np.add.at(sums[0], kept[:, GROUP], 1)
     np.add.at(sums[1], kept[:, GROUP], kept[:, CONTEXT])
     np.add.at(sums[2], kept[:, GROUP], -(-kept[:, CONTEXT] // block_tokens))
+    np.add.at(sums[3], kept[:, GROUP], np.minimum(kept[:, CONTEXT], window_tokens))
     return kept, after[ended][:, : REMAINING], sums
 
 
@@ -122,20 +132,23 @@ class RunningSequences:
         Attention groups (data-parallel ranks) of the replica.
     block_tokens : int
         Tokens of one KV block.
+    window_tokens : int
+        Tokens that a layer with a sliding window reads at most; 0 without such layers.
 
     Attributes
     ----------
-    n_sequences, kv_tokens, kv_blocks : ndarray of shape (n_groups,)
-        Sequences, context tokens and KV blocks of each group.
+    n_sequences, kv_tokens, kv_blocks, window_kv_tokens : ndarray of shape (n_groups,)
+        Sequences, context tokens, KV blocks and tokens in the window of each group.
     """
 
-    def __init__(self, *, n_groups: int, block_tokens: int) -> None:
+    def __init__(self, *, n_groups: int, block_tokens: int, window_tokens: int = 0) -> None:
         self._block_tokens = block_tokens
+        self._window_tokens = window_tokens
         self._table = np.zeros((64, _COLUMNS), dtype=np.int64)
         self._gone = np.zeros((64, 3), dtype=np.int64)
-        self._sums = np.zeros((3, n_groups), dtype=np.int64)
+        self._sums = np.zeros((4, n_groups), dtype=np.int64)
         self._n = 0
-        self.n_sequences, self.kv_tokens, self.kv_blocks = self._sums
+        self.n_sequences, self.kv_tokens, self.kv_blocks, self.window_kv_tokens = self._sums
 
     def __len__(self) -> int:
         return self._n
@@ -154,6 +167,11 @@ class RunningSequences:
     def requests(self) -> NDArray[np.int64]:
         """Request id of each sequence, shape (n,)."""
         return self._table[: self._n, REQUEST]
+
+    @property
+    def remaining(self) -> NDArray[np.int64]:
+        """Output tokens that each sequence still emits; for the engine, not for policies."""
+        return self._table[: self._n, REMAINING]
 
     @property
     def contexts(self) -> NDArray[np.int64]:
@@ -181,9 +199,7 @@ class RunningSequences:
             self._gone = np.zeros((len(self._table), 3), dtype=np.int64)
         self._table[self._n] = (request, group, context, remaining, row)
         self._n += 1
-        self._sums[0, group] += 1
-        self._sums[1, group] += context
-        self._sums[2, group] += -(-context // self._block_tokens)
+        self._count(group, context=context, sign=1)
 
     def advance(self, emitted: NDArray[np.int64] | None = None) -> Finished:
         """Emit tokens for every sequence and drop those that ended.
@@ -201,7 +217,13 @@ class RunningSequences:
         """
         wanted = np.empty(0, dtype=np.int64) if emitted is None else emitted
         self._n, ended = _advance(
-            self._table, self._n, self._block_tokens, wanted, self._sums, self._gone
+            self._table,
+            self._n,
+            self._block_tokens,
+            self._window_tokens,
+            wanted,
+            self._sums,
+            self._gone,
         )
         gone = self._gone[:ended].copy()
         return Finished(requests=gone[:, 0], groups=gone[:, 1], contexts=gone[:, 2])
@@ -234,7 +256,11 @@ class RunningSequences:
         request, _, context, remaining, _ = (int(x) for x in self._table[at])
         self._table[at : self._n - 1] = self._table[at + 1 : self._n]
         self._n -= 1
-        self._sums[0, group] -= 1
-        self._sums[1, group] -= context
-        self._sums[2, group] -= -(-context // self._block_tokens)
+        self._count(group, context=context, sign=-1)
         return request, context, remaining
+
+    def _count(self, group: int, *, context: int, sign: int) -> None:
+        self._sums[0, group] += sign
+        self._sums[1, group] += sign * context
+        self._sums[2, group] += sign * -(-context // self._block_tokens)
+        self._sums[3, group] += sign * min(context, self._window_tokens)

@@ -1,0 +1,221 @@
+"""How a serving engine at a date runs a model: scheduler, memory, host and the fits it uses."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from rackmoe.schema.documents import (
+    Document,
+    check_sources,
+    load_document,
+    resolve_document,
+)
+from rackmoe.schema.quantities import Bytes, Fraction, Seconds, Sourced
+
+__all__ = [
+    "BackendProfile",
+    "CollectiveChoice",
+    "HostTimes",
+    "KvTransfer",
+    "MemoryReserve",
+    "OperatorChoice",
+    "SchedulerDefaults",
+    "find_backend",
+    "load_backend",
+]
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class OperatorChoice(Document):
+    """Which fitted rows give the operator times.
+
+    Attributes
+    ----------
+    source : str
+        Library and version whose kernels were measured; ``ideal`` for efficiency 1 and no latency.
+    kernels : dict of str to str
+        Kernel of the grouped expert product by dtype, where several were measured.
+    is_compute_free : bool
+        Whether operators take no time at all, for bounds on communication.
+    """
+
+    source: str
+    kernels: dict[str, str] = Field(default_factory=dict)
+    is_compute_free: bool = False
+
+
+class CollectiveChoice(Document):
+    """Which family of kernels moves tokens, by where the ranks of a group are.
+
+    Attributes
+    ----------
+    source : str
+        Library and version whose collectives were measured; ``ideal`` for the bound.
+    one_domain_prefill, one_domain_decode : str
+        Dispatch and combine family when the group fits one NVLink domain.
+    many_domains_prefill, many_domains_decode : str
+        The same across domains.
+    all_reduce : str
+        All-reduce of tensor-parallel parts.
+    """
+
+    source: str
+    one_domain_prefill: str
+    one_domain_decode: str
+    many_domains_prefill: str
+    many_domains_decode: str
+    all_reduce: str
+
+
+class SchedulerDefaults(Document):
+    """What the scheduler does where a scenario says nothing.
+
+    Attributes
+    ----------
+    policy : str
+        How prefill and decode share the steps of an aggregated replica.
+    group_choice : str
+        How a request finds its attention data-parallel group.
+    block_tokens : int
+        Tokens of one KV block.
+    max_batch_per_rank, max_tokens_per_step : int
+        Limits of one attention group.
+    kv_watermark_frac : float
+        Share of the KV blocks that admission keeps free.
+    is_padded_to_largest : bool
+        Whether every attention group computes as many tokens as the largest one.
+    """
+
+    policy: Literal["mixed", "prefill_first"]
+    group_choice: Literal["round_robin", "shortest_queue", "least_kv"]
+    block_tokens: Count
+    max_batch_per_rank: Count
+    max_tokens_per_step: Count
+    kv_watermark_frac: Fraction
+    is_padded_to_largest: bool = False
+
+
+class MemoryReserve(Document):
+    """What the engine leaves of the HBM for the KV cache.
+
+    Attributes
+    ----------
+    usable_frac : Sourced
+        Share of the HBM that the engine may use.
+    workspace_bytes : Sourced
+        Activations, graphs, communication buffers and context of one GPU. [B]
+    """
+
+    usable_frac: Sourced[Fraction]
+    workspace_bytes: Sourced[Bytes]
+
+
+class HostTimes(Document):
+    """What the host adds to a step; a step lasts ``max(GPU, host) + gap``.
+
+    Attributes
+    ----------
+    step_s : Sourced
+        Host work of a step that overlaps the GPU. [s]
+    gap_s : Sourced
+        GPU idle between two steps. [s]
+    """
+
+    step_s: Sourced[Seconds]
+    gap_s: Sourced[Seconds]
+
+
+class KvTransfer(Document):
+    """How KV caches go from prefill to decode.
+
+    Attributes
+    ----------
+    path : str
+        ``scale_out`` over the NICs, or ``scale_up`` over NVLink.
+    setup_s : Sourced
+        Handshake and descriptors of one request. [s]
+    """
+
+    path: Literal["scale_out", "scale_up"]
+    setup_s: Sourced[Seconds]
+
+
+class BackendProfile(Document):
+    """A serving engine at a date.
+
+    Attributes
+    ----------
+    name, title : str
+        File stem, and name for people.
+    engine : str
+        ``trtllm``, ``sglang``, ``vllm`` or ``ideal``.
+    date : str
+        Half-year, for example ``2026H1``.
+    operators, collectives, scheduler, memory, host, kv_transfer
+        The parts.
+    kv_cache, combine : str
+        Default formats of the KV cache and of expert outputs on the wire.
+    sources : dict of str to str
+        What the source keys stand for.
+    """
+
+    schema_: Literal["rackmoe/backend/1"] = Field(alias="schema")
+    name: str
+    title: str
+    engine: Literal["trtllm", "sglang", "vllm", "ideal"]
+    date: str
+    operators: OperatorChoice
+    collectives: CollectiveChoice
+    scheduler: SchedulerDefaults
+    memory: MemoryReserve
+    host: HostTimes
+    kv_transfer: KvTransfer
+    kv_cache: Literal["bf16", "fp8"]
+    sources: dict[str, str]
+
+
+def find_backend(name: str) -> Path:
+    """Return the file of a backend profile.
+
+    Parameters
+    ----------
+    name : str
+        Name of a shipped profile, or path of a file.
+
+    Returns
+    -------
+    Path
+        The YAML file.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such profile.
+    """
+    return resolve_document(name, folder="scenarios/backends")
+
+
+def load_backend(name: str) -> BackendProfile:
+    """Read a backend profile.
+
+    Parameters
+    ----------
+    name : str
+        Name of a shipped profile, or path of a file.
+
+    Returns
+    -------
+    BackendProfile
+        The profile; every source checked.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing or wrong; all its problems at once.
+    """
+    path = find_backend(name)
+    profile = load_document(path, BackendProfile)
+    check_sources(profile, place=path.name)
+    return profile

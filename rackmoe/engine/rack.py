@@ -1,0 +1,188 @@
+"""The machine at work: pools of replicas, the router and the way of the KV cache between them."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+import simpy
+from numpy.typing import NDArray
+
+from rackmoe.engine.ledger import NEVER, Ledger
+from rackmoe.engine.replica import Replica
+from rackmoe.records import Pool
+from rackmoe.serving.batching import Preempted, PrefillChunk
+
+__all__ = ["KvLinks", "Rack"]
+
+
+class KvLinks(Protocol):
+    """Moves KV caches between replicas."""
+
+    def send(self, source: Replica, target: Replica, *, source_group: int, target_group: int, n_tokens: int) -> simpy.Event:
+        """Return an event that fires when the cache is there."""
+
+
+class Rack:
+    """Route requests to replicas and follow them from pool to pool.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        The requests of the run.
+    links : KvLinks or None
+        Moves KV caches; None if the pools are aggregated.
+    ended : callable
+        Takes the ids of requests that ended.
+    """
+
+    def __init__(
+        self,
+        env: simpy.Environment,
+        *,
+        ledger: Ledger,
+        links: KvLinks | None,
+        ended: Callable[[NDArray[np.int64]], None],
+    ) -> None:
+        self._env = env
+        self._ledger = ledger
+        self._links = links
+        self._ended = ended
+        self._entrances: tuple[Replica, ...] = ()
+        self._decoders: tuple[Replica, ...] = ()
+        self._handed_over: deque[tuple[Replica, PrefillChunk]] = deque()
+
+    def install(self, replicas: Sequence[Replica]) -> None:
+        """Take the replicas into service.
+
+        Parameters
+        ----------
+        replicas : sequence of Replica
+            All replicas of the run.
+        """
+        self._entrances = tuple(r for r in replicas if r.pool is not Pool.DECODE)
+        self._decoders = tuple(r for r in replicas if r.pool is Pool.DECODE)
+
+    def submit(self, request: int) -> None:
+        """Send a request to the least loaded replica that computes prompts.
+
+        Parameters
+        ----------
+        request : int
+            Request id.
+        """
+        n_tokens = self._ledger.context(request)
+        if not all(group[0].batcher.fits(n_tokens + 1) for group in self._stages):
+            self._reject(request)
+            return
+        self._least_loaded(self._entrances).enqueue(request, n_tokens=n_tokens)
+
+    # ------------------------------------------------------------------ hooks of the replicas
+    def prompt_done(self, replica: Replica, chunk: PrefillChunk) -> None:
+        """Decode on in the same replica, or hand the request over to the decode pool."""
+        ledger, request = self._ledger, chunk.request
+        if replica.pool is Pool.AGGREGATED:
+            self._emit_first(request)
+            if ledger.remaining[request]:
+                replica.join(request, group=chunk.group)
+            else:
+                replica.batcher.release(chunk.group, chunk.past_tokens + chunk.n_tokens)
+                self._end(request)
+            return
+        self._handed_over.append((replica, chunk))
+        self._place()
+
+    def sequences_left(self, replica: Replica, requests: NDArray[np.int64]) -> None:
+        """Use the freed memory for requests that wait for it."""
+        self._ended(requests)
+        if replica.pool is Pool.DECODE:
+            self._place()
+
+    def sequence_preempted(self, replica: Replica, victim: Preempted) -> None:
+        """Queue a request again whose KV memory was taken; its context is computed anew."""
+        ledger, request = self._ledger, victim.request
+        ledger.remaining[request] = victim.remaining
+        ledger.n_preemptions[request] += 1
+        if victim.is_stuck:
+            self._reject(request)
+            return
+        target = replica
+        if replica.pool is Pool.DECODE:
+            target = self._least_loaded(self._entrances)
+        target.enqueue(request, n_tokens=ledger.context(request), is_urgent=True)
+
+    # ------------------------------------------------------------------ internals
+    @property
+    def _stages(self) -> tuple[tuple[Replica, ...], ...]:
+        return tuple(stage for stage in (self._entrances, self._decoders) if stage)
+
+    @staticmethod
+    def _least_loaded(replicas: tuple[Replica, ...]) -> Replica:
+        if len(replicas) == 1:
+            return replicas[0]
+        return min(replicas, key=lambda replica: (replica.batcher.load_tokens, replica.index))
+
+    def _place(self) -> None:
+        """Give waiting KV caches to decode replicas, first come first served."""
+        while self._handed_over:
+            source, chunk = self._handed_over[0]
+            n_tokens = chunk.past_tokens + chunk.n_tokens
+            if not self._ledger.remaining[chunk.request]:
+                self._handed_over.popleft()
+                self._leave(source, chunk)
+                self._emit_first(chunk.request)
+                self._end(chunk.request)
+                continue
+            spot = self._reserve(n_tokens)
+            if spot is None:
+                return
+            self._handed_over.popleft()
+            self._send(source, chunk, *spot)
+
+    def _reserve(self, n_tokens: int) -> tuple[Replica, int] | None:
+        ordered = sorted(self._decoders, key=lambda r: (r.batcher.load_tokens, r.index))
+        for replica in ordered:
+            group = replica.batcher.reserve(n_tokens)
+            if group is not None:
+                return replica, group
+        return None
+
+    def _send(self, source: Replica, chunk: PrefillChunk, target: Replica, group: int) -> None:
+        if self._links is None:
+            self._arrive(source, chunk, target, group)
+            return
+        event = self._links.send(
+            source,
+            target,
+            source_group=chunk.group,
+            target_group=group,
+            n_tokens=chunk.past_tokens + chunk.n_tokens,
+        )
+        event.callbacks.append(lambda _: self._arrive(source, chunk, target, group))
+
+    def _arrive(self, source: Replica, chunk: PrefillChunk, target: Replica, group: int) -> None:
+        ledger, request = self._ledger, chunk.request
+        ledger.transfer_end[request] = self._env.now
+        self._leave(source, chunk)
+        self._emit_first(request)
+        target.join(request, group=group)
+
+    @staticmethod
+    def _leave(source: Replica, chunk: PrefillChunk) -> None:
+        """Free the memory of a prompt at the replica that computed it."""
+        source.batcher.release(chunk.group, chunk.past_tokens + chunk.n_tokens)
+        source.wake()
+
+    def _reject(self, request: int) -> None:
+        self._ledger.reject(request)
+        # a client that answers with the next request must not do so inside this one
+        self._env.timeout(0).callbacks.append(lambda _: self._ended(np.array([request])))
+
+    def _emit_first(self, request: int) -> None:
+        if self._ledger.first_token[request] == NEVER:
+            self._ledger.first_token[request] = self._env.now
+
+    def _end(self, request: int) -> None:
+        ended = np.array([request])
+        self._ledger.finish(ended, now=self._env.now)
+        self._ended(ended)

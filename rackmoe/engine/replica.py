@@ -1,0 +1,194 @@
+"""One replica of the model: form a step, plan it, sleep once, commit it."""
+
+from collections.abc import Generator
+from typing import Any, Protocol
+
+import numpy as np
+import simpy
+from numpy.typing import NDArray
+
+from rackmoe.engine.clock import to_picoseconds, to_seconds
+from rackmoe.engine.ledger import NEVER, Ledger
+from rackmoe.engine.step import StepLaw, StepPlan
+from rackmoe.records import Pool, Table
+from rackmoe.serving.batching import Batcher, PrefillChunk, Preempted, StepBatch
+
+__all__ = ["Replica", "ReplicaHooks"]
+
+
+class ReplicaHooks(Protocol):
+    """What a replica tells the rest of the rack."""
+
+    def prompt_done(self, replica: "Replica", chunk: PrefillChunk) -> None:
+        """Take over a request whose prompt is computed."""
+
+    def sequences_left(self, replica: "Replica", requests: NDArray[np.int64]) -> None:
+        """Take note of requests that finished and freed their memory."""
+
+    def sequence_preempted(self, replica: "Replica", victim: Preempted) -> None:
+        """Take back a request that lost its KV memory."""
+
+
+class Replica:
+    """A process that turns queued requests into steps.
+
+    Parameters
+    ----------
+    env : simpy.Environment
+        The clock, in integer picoseconds.
+    index : int
+        Number of the replica in its rack.
+    pool : Pool
+        Its role.
+    batcher : Batcher
+        Its scheduler.
+    law : StepLaw
+        How long its steps take.
+    ledger : Ledger
+        The requests of the run.
+    steps : Table
+        Where its steps are written.
+    hooks : ReplicaHooks
+        What it tells the rest of the rack.
+    """
+
+    def __init__(
+        self,
+        env: simpy.Environment,
+        *,
+        index: int,
+        pool: Pool,
+        batcher: Batcher,
+        law: StepLaw,
+        ledger: Ledger,
+        steps: Table,
+        hooks: ReplicaHooks,
+    ) -> None:
+        self.index = index
+        self.pool = pool
+        self.batcher = batcher
+        self.law = law
+        self._env = env
+        self._ledger = ledger
+        self._steps = steps
+        self._hooks = hooks
+        self._idle: simpy.Event | None = None
+        self._is_asleep = False
+        self._last_end = NEVER
+        self.process = env.process(self._serve())
+
+    # ------------------------------------------------------------------ what others do to it
+    def wake(self) -> None:
+        """Look for work again, if idle."""
+        if self._idle is not None:
+            self._idle.succeed()
+            self._idle = None
+
+    def enqueue(self, request: int, *, n_tokens: int, is_urgent: bool = False) -> None:
+        """Queue a request whose prompt has to be computed here.
+
+        Parameters
+        ----------
+        request : int
+            Request id.
+        n_tokens : int
+            Tokens to compute.
+        is_urgent : bool
+            Put it in front of its queue.
+        """
+        self.batcher.enqueue(request, n_tokens=n_tokens, is_urgent=is_urgent)
+        self.wake()
+
+    def join(self, request: int, *, group: int) -> None:
+        """Start decoding a request whose KV cache is here.
+
+        Parameters
+        ----------
+        request : int
+            Request id.
+        group : int
+            Attention group that holds its memory.
+        """
+        ledger = self._ledger
+        ledger.decode_replica[request] = self.index
+        ledger.decode_rank[request] = group
+        self.batcher.join(
+            request,
+            group=group,
+            context=ledger.context(request) - 1,
+            remaining=int(ledger.remaining[request]),
+            row=int(ledger.trace_row[request]),
+        )
+        self.wake()
+
+    def settle(self) -> None:
+        """Bring the ledger up to date with the sequences that still decode when a run ends."""
+        running, ledger = self.batcher.running, self._ledger
+        requests = running.requests
+        ledger.remaining[requests] = running.remaining
+        ledger.last_token[requests] = np.maximum(self._last_end, ledger.first_token[requests])
+
+    def replan(self) -> None:
+        """Stretch or shorten the running step, because a capacity changed."""
+        if self._is_asleep:
+            self.process.interrupt("capacity changed")
+
+    # ------------------------------------------------------------------ the process
+    def _serve(self) -> Generator[simpy.Event, Any, None]:
+        while True:
+            batch = self.batcher.next_step()
+            if batch is None:
+                self._idle = self._env.event()
+                yield self._idle
+                continue
+            for victim in batch.preempted:
+                self._hooks.sequence_preempted(self, victim)
+            plan = self.law.plan(batch, self.batcher.running)
+            start = self._env.now
+            for chunk in batch.chunks:
+                self._ledger.start(chunk.request, now=start, replica=self.index)
+            yield from self._sleep(plan)
+            self._commit(batch, plan, start)
+
+    def _sleep(self, plan: StepPlan) -> Generator[simpy.Event, Any, None]:
+        """Wait for the planned step; when a capacity changes, keep what is done and plan the rest."""
+        started = self._env.now
+        self._is_asleep = True
+        pending = plan
+        while True:
+            try:
+                yield self._env.timeout(to_picoseconds(pending.duration_s))
+            except simpy.Interrupt:
+                elapsed_s = to_seconds(self._env.now - started)
+                pending = self.law.replan(pending, elapsed_s=elapsed_s)
+                started = self._env.now
+            else:
+                break
+        self._is_asleep = False
+
+    def _commit(self, batch: StepBatch, plan: StepPlan, start: int) -> None:
+        now = self._last_end = self._env.now
+        self._steps.append_row(
+            plan.row(
+                replica=self.index,
+                pool=self.pool,
+                start_s=to_seconds(start),
+                duration_s=to_seconds(now - start),
+            )
+        )
+        finished = self.batcher.finish_step(batch)
+        if finished is not None and len(finished.requests):
+            self._ledger.finish(finished.requests, now=now)
+            self._hooks.sequences_left(self, finished.requests)
+        for chunk in batch.chunks:
+            if chunk.is_last:
+                self._end_prompt(chunk, now)
+
+    def _end_prompt(self, chunk: PrefillChunk, now: int) -> None:
+        """Emit the token that completes a prompt, and decode on or hand the request over."""
+        ledger, request = self._ledger, chunk.request
+        if ledger.prefill_end[request] == NEVER:
+            ledger.prefill_end[request] = now
+        ledger.remaining[request] -= 1
+        self._hooks.prompt_done(self, chunk)
+

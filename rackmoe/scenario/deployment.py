@@ -1,0 +1,122 @@
+"""How GPUs are divided into replicas, and replicas into pools."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from rackmoe.schema.documents import Document
+from rackmoe.schema.quantities import Fraction
+
+__all__ = ["Deployment", "Experts", "Pool"]
+
+Degree = Annotated[int, Field(ge=1, le=4096)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Pool(Document):
+    """Equal replicas of the model that share a role.
+
+    Attributes
+    ----------
+    replicas : int
+        Copies of the model.
+    tp : int
+        GPUs over which one attention group splits its heads.
+    attention_dp : int
+        Attention groups of a replica, each with its own sequences.
+    ep : int
+        GPUs over which the routed experts of a replica are spread; 1 splits each
+        expert over all GPUs of the replica instead.
+    redundant_experts : int
+        Physical experts beyond the routed ones, over the whole replica.
+    max_batch_per_rank : int or None
+        Sequences of one attention group; the backend's default if absent.
+    max_tokens_per_step : int or None
+        Tokens of one attention group in a step; the backend's default if absent.
+    two_batch_overlap : bool
+        Split every step into two micro-batches that hide each other's communication.
+    """
+
+    replicas: Degree = 1
+    tp: Degree = 1
+    attention_dp: Degree = 1
+    ep: Degree = 1
+    redundant_experts: Count = 0
+    max_batch_per_rank: Degree | None = None
+    max_tokens_per_step: Annotated[int, Field(ge=1)] | None = None
+    two_batch_overlap: bool = False
+
+    @model_validator(mode="after")
+    def _check_shape(self) -> Self:
+        attention = self.tp * self.attention_dp
+        if self.ep not in (1, attention):
+            raise ValueError(
+                f"ep: {self.ep} differs from tp x attention_dp = {attention}; "
+                f"write ep: {attention}, or ep: 1 to split every expert"
+            )
+        return self
+
+    @property
+    def n_gpus_per_replica(self) -> int:
+        """GPUs of one replica."""
+        return self.tp * self.attention_dp
+
+    @property
+    def n_gpus(self) -> int:
+        """GPUs of the pool."""
+        return self.replicas * self.n_gpus_per_replica
+
+
+class Deployment(Document):
+    """The pools: either one that does everything, or one for prefill and one for decode.
+
+    Attributes
+    ----------
+    aggregated : Pool or None
+        Replicas that prefill and decode.
+    prefill, decode : Pool or None
+        Replicas that do one phase and hand the KV cache over.
+    """
+
+    aggregated: Pool | None = None
+    prefill: Pool | None = None
+    decode: Pool | None = None
+
+    @model_validator(mode="after")
+    def _check_pools(self) -> Self:
+        split = self.prefill is not None or self.decode is not None
+        if split == (self.aggregated is not None):
+            raise ValueError("write either 'aggregated', or both 'prefill' and 'decode'")
+        if split and (self.prefill is None or self.decode is None):
+            missing = "decode" if self.decode is None else "prefill"
+            raise ValueError(f"'{missing}' is missing; a split deployment has both pools")
+        return self
+
+    @property
+    def pools(self) -> dict[str, Pool]:
+        """The pools by role, in the order of the request's way."""
+        named = {"aggregated": self.aggregated, "prefill": self.prefill, "decode": self.decode}
+        return {role: pool for role, pool in named.items() if pool is not None}
+
+    @property
+    def n_gpus(self) -> int:
+        """GPUs that the deployment uses."""
+        return sum(pool.n_gpus for pool in self.pools.values())
+
+
+class Experts(Document):
+    """Where the experts are.
+
+    Attributes
+    ----------
+    placement : str
+        ``contiguous``, ``round_robin`` or ``eplb`` (balanced on the routing's long-run counts).
+    replica_choice : str
+        Which copy of a replicated expert a token takes.
+    balance_on : float
+        Share of the routing's tokens, from its start, whose counts ``eplb`` sees.
+    """
+
+    placement: Literal["contiguous", "round_robin", "eplb"] = "contiguous"
+    replica_choice: Literal["random", "round_robin"] = "random"
+    balance_on: Fraction = 1.0
