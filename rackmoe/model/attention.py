@@ -11,6 +11,7 @@ from rackmoe.model.architecture import (
     ModelArchitecture,
     Window,
 )
+from rackmoe.model.cache import index_key_bytes
 from rackmoe.model.costs import Floats, Work, shard_heads
 from rackmoe.model.dtypes import BITS_PER_BYTE, activation_bits, kv_element_bytes
 
@@ -28,8 +29,6 @@ __all__ = [
 ]
 
 _BF16_BYTES = activation_bits("bf16") / BITS_PER_BYTE
-# Index keys are read in fp8 with one fp32 scale each (DeepSeek-V3.2).
-_INDEX_SCALE_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -358,5 +357,5 @@ def index_work(kv_tokens: Floats, *, pairs: Floats, indexer: Indexer) -> Work:
     """
     return Work(
         tensor_flop=pairs * float(2 * indexer.n_heads * indexer.head_dim),
-        hbm_bytes=kv_tokens * float(indexer.head_dim + _INDEX_SCALE_BYTES),
+        hbm_bytes=kv_tokens * index_key_bytes(indexer),
     )

@@ -1,9 +1,9 @@
 """How many bytes of key-value cache a token or a sequence takes."""
 
-from rackmoe.model.architecture import LatentAttention, ModelArchitecture
+from rackmoe.model.architecture import Indexer, LatentAttention, ModelArchitecture
 from rackmoe.model.dtypes import kv_element_bytes
 
-__all__ = ["index_bytes_per_token", "kv_bytes_per_token", "kv_window_bytes"]
+__all__ = ["index_bytes_per_token", "index_key_bytes", "kv_bytes_per_token", "kv_window_bytes"]
 
 # DeepSeek-V3.2 keeps index keys in fp8 with one fp32 scale per token and layer.
 _INDEX_SCALE_BYTES = 4
@@ -65,5 +65,20 @@ def index_bytes_per_token(arch: ModelArchitecture) -> float:
     """
     if not isinstance(arch.attention, LatentAttention) or arch.attention.indexer is None:
         return 0.0
-    key_bytes = arch.attention.indexer.head_dim + _INDEX_SCALE_BYTES
-    return float(arch.n_layers * key_bytes)
+    return arch.n_layers * index_key_bytes(arch.attention.indexer)
+
+
+def index_key_bytes(indexer: Indexer) -> float:
+    """Return the bytes of the index key of one token in one layer.
+
+    Parameters
+    ----------
+    indexer : Indexer
+        The indexer.
+
+    Returns
+    -------
+    float
+        An fp8 key and its fp32 scale. [B]
+    """
+    return float(indexer.head_dim + _INDEX_SCALE_BYTES)
