@@ -1,0 +1,219 @@
+"""The compiled loop over the layers of one step."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from rackmoe.network.exchange import receive_ends
+from rackmoe.network.slowdown import finish_all, finish_s
+
+__all__ = ["compute_tail", "run_layers"]
+
+
+@njit(cache=True)
+def _exchange(
+    begin_s: NDArray[np.float64],
+    egress_s: NDArray[np.float64],
+    ingress_s: NDArray[np.float64],
+    latency_s: float,
+    change_s: NDArray[np.float64],
+    egress_factor: NDArray[np.float64],
+    ingress_factor: NDArray[np.float64],
+    order: NDArray[np.int64],
+    sent_s: NDArray[np.float64],
+    held_s: NDArray[np.float64],
+    parts_s: NDArray[np.float64],
+) -> None:
+    # One exchange; adds own wire time to row 0 and waiting for others to row 1 of parts_s.
+    receive_ends(
+        begin_s,
+        egress_s,
+        ingress_s,
+        change_s,
+        egress_factor,
+        ingress_factor,
+        order,
+        sent_s,
+        held_s,
+    )
+    held_s += latency_s
+    if parts_s.shape[0] == 0:
+        return
+    for r in range(begin_s.size):
+        took_s = held_s[r] - begin_s[r]
+        received_s = finish_s(begin_s[r], ingress_s[r], change_s, ingress_factor, r)
+        wire_s = max(sent_s[r], received_s) - begin_s[r] + latency_s
+        wire_s = min(wire_s, took_s)
+        parts_s[0, r] += wire_s
+        parts_s[1, r] += took_s - wire_s
+
+
+@njit(cache=True)
+def _compute(
+    begin_s: NDArray[np.float64],
+    work_s: NDArray[np.float64],
+    change_s: NDArray[np.float64],
+    factor: NDArray[np.float64],
+    end_s: NDArray[np.float64],
+    parts_s: NDArray[np.float64],
+) -> None:
+    # Work of all ranks; adds its duration to the one row of parts_s.
+    if parts_s.shape[0] == 0:
+        finish_all(begin_s, work_s, change_s, factor, end_s)
+        return
+    parts_s[0] -= begin_s
+    finish_all(begin_s, work_s, change_s, factor, end_s)
+    parts_s[0] += end_s
+
+
+@njit(cache=True)
+def _shared(
+    begin_s: NDArray[np.float64],
+    work_s: NDArray[np.float64],
+    held_s: NDArray[np.float64],
+    change_s: NDArray[np.float64],
+    factor: NDArray[np.float64],
+    end_s: NDArray[np.float64],
+    parts_s: NDArray[np.float64],
+) -> None:
+    # Shared expert beside the exchange that ends at held_s: only what outlasts it counts.
+    finish_all(begin_s, work_s, change_s, factor, end_s)
+    for r in range(held_s.size):
+        end_s[r] = max(end_s[r], held_s[r])
+    if parts_s.shape[0]:
+        parts_s[0] += end_s - held_s
+
+
+@njit(cache=True)
+def run_layers(
+    pre_s: NDArray[np.float64],
+    shared_s: NDArray[np.float64],
+    expert_s: NDArray[np.float64],
+    dispatch_egress_s: NDArray[np.float64],
+    dispatch_ingress_s: NDArray[np.float64],
+    dispatch_latency_s: float,
+    combine_egress_s: NDArray[np.float64],
+    combine_ingress_s: NDArray[np.float64],
+    combine_latency_s: float,
+    overlap_shared: bool,  # noqa: FBT001  compiled kernels take their arguments in order
+    connected: bool,  # noqa: FBT001  likewise
+    change_s: NDArray[np.float64],
+    compute_factor: NDArray[np.float64],
+    egress_factor: NDArray[np.float64],
+    ingress_factor: NDArray[np.float64],
+    clock_s: NDArray[np.float64],
+    clocks_s: NDArray[np.float64],
+    layer_end_s: NDArray[np.float64],
+    parts_s: NDArray[np.float64],
+) -> None:
+    """Advance the clocks of all ranks through all layers, as `layered_step` describes.
+
+    Parameters
+    ----------
+    pre_s, shared_s, expert_s : ndarray of shape (n_layers, n_ranks)
+        Nominal compute times. [s]
+    dispatch_egress_s, dispatch_ingress_s : ndarray of shape (n_layers, n_ranks)
+        Nominal port times of the dispatch. [s]
+    dispatch_latency_s : float
+        Its latency. [s]
+    combine_egress_s, combine_ingress_s : ndarray of shape (n_layers, n_ranks)
+        Nominal port times of the combine. [s]
+    combine_latency_s : float
+        Its latency. [s]
+    overlap_shared, connected : bool
+        Whether the shared expert runs beside the dispatch; whether ranks exchange anything.
+    change_s : ndarray of shape (n_changes,)
+        Times at which factors change. [s]
+    compute_factor, egress_factor, ingress_factor : ndarray of shape (n_changes + 1, n_ranks)
+        Slowdown factors.
+    clock_s : ndarray of shape (n_ranks,)
+        Clock of each rank at entry, and at the end on return. [s]
+    clocks_s : ndarray of shape (n_layers, n_ranks)
+        Result: clock of each rank after each layer. [s]
+    layer_end_s : ndarray of shape (n_layers,)
+        Result: clock of the last rank after each layer. [s]
+    parts_s : ndarray of shape (8, n_ranks) or (0, n_ranks)
+        Time by part, added to. [s]
+    """
+    n_layers, n_ranks = pre_s.shape
+    ready_s = np.empty(n_ranks)
+    sent_s = np.empty(n_ranks)
+    held_s = np.empty(n_ranks)
+    begin_s = np.empty(n_ranks)
+    dispatch_order = np.arange(n_ranks)
+    combine_order = np.arange(n_ranks)
+    for layer in range(n_layers):
+        while change_s.size and change_s[0] <= clock_s.min():
+            change_s = change_s[1:]
+            compute_factor = compute_factor[1:]
+            egress_factor = egress_factor[1:]
+            ingress_factor = ingress_factor[1:]
+        _compute(clock_s, pre_s[layer], change_s, compute_factor, ready_s, parts_s[0:1])
+        held_s[:] = ready_s
+        if connected:
+            _exchange(
+                ready_s,
+                dispatch_egress_s[layer],
+                dispatch_ingress_s[layer],
+                dispatch_latency_s,
+                change_s,
+                egress_factor,
+                ingress_factor,
+                dispatch_order,
+                sent_s,
+                held_s,
+                parts_s[1:3],
+            )
+        _shared(
+            ready_s if overlap_shared else held_s,
+            shared_s[layer],
+            held_s,
+            change_s,
+            compute_factor,
+            begin_s,
+            parts_s[3:4],
+        )
+        _compute(begin_s, expert_s[layer], change_s, compute_factor, clock_s, parts_s[4:5])
+        if connected:
+            _exchange(
+                clock_s,
+                combine_egress_s[layer],
+                combine_ingress_s[layer],
+                combine_latency_s,
+                change_s,
+                egress_factor,
+                ingress_factor,
+                combine_order,
+                sent_s,
+                held_s,
+                parts_s[5:7],
+            )
+            clock_s[:] = held_s
+        clocks_s[layer] = clock_s
+        layer_end_s[layer] = clock_s.max()
+
+
+@njit(cache=True)
+def compute_tail(
+    clock_s: NDArray[np.float64],
+    tail_s: NDArray[np.float64],
+    change_s: NDArray[np.float64],
+    factor: NDArray[np.float64],
+    parts_s: NDArray[np.float64],
+) -> None:
+    """Advance the clocks through the work after the last layer.
+
+    Parameters
+    ----------
+    clock_s, tail_s : ndarray of shape (n_ranks,)
+        Clocks, updated, and nominal work. [s]
+    change_s : ndarray of shape (n_changes,)
+        Times at which factors change. [s]
+    factor : ndarray of shape (n_changes + 1, n_ranks)
+        Slowdown factors of compute.
+    parts_s : ndarray of shape (1, n_ranks) or (0, n_ranks)
+        Its duration, added to. [s]
+    """
+    _compute(clock_s, tail_s, change_s, factor, clock_s, parts_s)

@@ -1,0 +1,278 @@
+"""When each rank finishes each layer of one step, and where its time went."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rackmoe.errors import ShapeError
+from rackmoe.network.layers import compute_tail, run_layers
+from rackmoe.network.slowdown import Slowdown
+
+__all__ = ["Exchange", "LayerTimes", "StepPart", "StepPlan", "layered_step", "resume_step"]
+
+
+class Exchange(Protocol):
+    """What the step law needs of one dispatch or combine per layer."""
+
+    @property
+    def egress_s(self) -> NDArray[np.float64]:
+        """Time that the port of each rank needs to send, shape (n_layers, n_ranks) [s]."""
+
+    @property
+    def ingress_s(self) -> NDArray[np.float64]:
+        """Time that the port of each rank needs to receive, shape (n_layers, n_ranks) [s]."""
+
+    @property
+    def latency_s(self) -> float:
+        """Start-up latency, paid once per exchange [s]."""
+
+
+class StepPart(IntEnum):
+    """Rows of `StepPlan.parts_s`: where the time of a rank went."""
+
+    PRE = 0
+    DISPATCH = 1
+    DISPATCH_WAIT = 2
+    SHARED = 3
+    EXPERT = 4
+    COMBINE = 5
+    COMBINE_WAIT = 6
+    TAIL = 7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerTimes:
+    """Nominal durations of the parts of a step, by layer and rank.
+
+    Parameters
+    ----------
+    pre_s : ndarray of shape (n_layers, n_ranks)
+        Work before the dispatch: attention and dense work. [s]
+    shared_s : ndarray of shape (n_layers, n_ranks)
+        Shared expert. [s]
+    expert_s : ndarray of shape (n_layers, n_ranks)
+        Routed experts. [s]
+    dispatch, combine : Exchange or None
+        Port times of the exchanges; None where nothing is exchanged. [s]
+    overlap_shared : bool
+        Whether the shared expert runs while the dispatch is under way.
+    """
+
+    pre_s: NDArray[np.float64]
+    shared_s: NDArray[np.float64]
+    expert_s: NDArray[np.float64]
+    dispatch: Exchange | None
+    combine: Exchange | None
+    overlap_shared: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepPlan:
+    """The clocks of all ranks in one step.
+
+    Parameters
+    ----------
+    start_s : ndarray of shape (n_ranks,)
+        When each rank started. [s]
+    clock_s : ndarray of shape (n_layers, n_ranks)
+        When each rank finished each layer. [s]
+    layer_end_s : ndarray of shape (n_layers,)
+        When the last rank finished each layer. [s]
+    tail_s : ndarray of shape (n_ranks,)
+        Nominal work after the last layer. [s]
+    end_s : ndarray of shape (n_ranks,)
+        When each rank finished the step. [s]
+    parts_s : ndarray of shape (8, n_ranks) or (0, n_ranks)
+        Time of each rank by `StepPart`; sums to `end_s - start_s` over the
+        layers that were computed. Without rows where it was not asked for. [s]
+    """
+
+    start_s: NDArray[np.float64]
+    clock_s: NDArray[np.float64]
+    layer_end_s: NDArray[np.float64]
+    tail_s: NDArray[np.float64]
+    end_s: NDArray[np.float64]
+    parts_s: NDArray[np.float64]
+
+
+def layered_step(
+    times: LayerTimes,
+    *,
+    start_s: NDArray[np.float64] | None = None,
+    tail_s: NDArray[np.float64] | None = None,
+    slowdown: Slowdown | None = None,
+    first_layer: int = 0,
+    last_layer: int | None = None,
+    with_parts: bool = True,
+) -> StepPlan:
+    r"""Return the clocks of all ranks through a step of one batch.
+
+    Parameters
+    ----------
+    times : LayerTimes
+        Nominal durations, arrays of shape (n_layers, n_ranks). [s]
+    start_s : ndarray of shape (n_ranks,), optional
+        Clock of each rank when it enters `first_layer`; zeros by default. [s]
+    tail_s : ndarray of shape (n_ranks,), optional
+        Work after the last layer, done only if the range reaches it. [s]
+    slowdown : Slowdown, optional
+        Slowdown factors over the step; nominal by default.
+    first_layer, last_layer : int
+        Range of layers, the last one excluded; all by default.
+    with_parts : bool
+        Whether to say where the time went, for about a third more cost.
+
+    Returns
+    -------
+    StepPlan
+        Its `clock_s` and `layer_end_s` hold the layers of the range only.
+
+    Raises
+    ------
+    ShapeError
+        If the arrays do not have one shape.
+
+    Notes
+    -----
+    Per layer and rank, with :math:`D` the receive ends of
+    `rackmoe.network.exchange.receive_ends` and :math:`\lambda` the latency:
+
+    .. math::
+
+        a_r &= t_r + \mathrm{pre}_r \\
+        b_r &= \max(D_r(a) + \lambda_d,\, a_r + \mathrm{shared}_r) + \mathrm{expert}_r \\
+        t_r &\leftarrow D_r(b) + \lambda_c
+
+    No rank waits at a barrier; where all ranks are equal it is the barrier
+    form. Against max-min fluid and packets: see tests/unit/network.
+    """
+    n_layers, n_ranks = _shape(times)
+    last = n_layers if last_layer is None else last_layer
+    begin_s = np.zeros(n_ranks) if start_s is None else np.ascontiguousarray(start_s, np.float64)
+    rest_s = np.zeros(n_ranks) if tail_s is None else np.ascontiguousarray(tail_s, np.float64)
+    slow = Slowdown.none(n_ranks) if slowdown is None else slowdown
+    for name, array in (("start_s", begin_s), ("tail_s", rest_s), ("compute", slow.compute[0])):
+        if array.shape != (n_ranks,):
+            msg = f"{name}: shape {array.shape}; expected ({n_ranks},); give one value per rank"
+            raise ShapeError(msg)
+    connected = n_ranks > 1 and times.dispatch is not None and times.combine is not None
+    clock_s = np.empty((last - first_layer, n_ranks))
+    layer_end_s = np.empty(last - first_layer)
+    end_s = begin_s.copy()
+    parts_s = np.zeros((len(StepPart) if with_parts else 0, n_ranks))
+    chosen = slice(first_layer, last)
+    pre_s = _rows(times.pre_s, chosen)
+    run_layers(
+        pre_s,
+        _rows(times.shared_s, chosen),
+        _rows(times.expert_s, chosen),
+        *_ports(times.dispatch if connected else None, chosen, pre_s),
+        *_ports(times.combine if connected else None, chosen, pre_s),
+        times.overlap_shared,
+        connected,
+        slow.change_s,
+        slow.compute,
+        slow.egress,
+        slow.ingress,
+        end_s,
+        clock_s,
+        layer_end_s,
+        parts_s,
+    )
+    if last == n_layers:
+        compute_tail(end_s, rest_s, slow.change_s, slow.compute, parts_s[StepPart.TAIL :])
+    return StepPlan(
+        start_s=begin_s,
+        clock_s=clock_s,
+        layer_end_s=layer_end_s,
+        tail_s=rest_s,
+        end_s=end_s,
+        parts_s=parts_s,
+    )
+
+
+def resume_step(
+    times: LayerTimes, plan: StepPlan, *, slowdown: Slowdown, now_s: float
+) -> StepPlan:
+    """Return the plan of a step after its capacities changed at `now_s`.
+
+    What is finished is kept. The layers that were in progress are computed
+    again from their entry with the history of the factors, so that each port
+    and each rank keeps exactly the work that it had done, and only the rest
+    runs at the new speed.
+
+    Parameters
+    ----------
+    times : LayerTimes
+        Nominal durations of the whole step. [s]
+    plan : StepPlan
+        The plan of the whole step, from layer 0, so far.
+    slowdown : Slowdown
+        Its last change is the one at `now_s`.
+    now_s : float
+        Time on the clock of the step. [s]
+
+    Returns
+    -------
+    StepPlan
+        Clocks of the whole step, without parts: `layered_step` with the final
+        slowdown gives them once the step is over.
+    """
+    front = int(np.searchsorted(plan.layer_end_s, now_s, side="right"))
+    front = min(front, plan.layer_end_s.size - 1)
+    entry_s = plan.clock_s[front - 1] if front else plan.start_s
+    rest = layered_step(
+        times,
+        start_s=entry_s,
+        tail_s=plan.tail_s,
+        slowdown=slowdown.since(float(entry_s.min())),
+        first_layer=front,
+        with_parts=False,
+    )
+    if not front:
+        return rest
+    return StepPlan(
+        start_s=plan.start_s,
+        clock_s=np.concatenate((plan.clock_s[:front], rest.clock_s)),
+        layer_end_s=np.concatenate((plan.layer_end_s[:front], rest.layer_end_s)),
+        tail_s=plan.tail_s,
+        end_s=rest.end_s,
+        parts_s=rest.parts_s,
+    )
+
+
+def _shape(times: LayerTimes) -> tuple[int, int]:
+    arrays = {"pre_s": times.pre_s, "shared_s": times.shared_s, "expert_s": times.expert_s}
+    for name, exchange in (("dispatch", times.dispatch), ("combine", times.combine)):
+        if exchange is not None:
+            arrays[f"{name}.egress_s"] = exchange.egress_s
+            arrays[f"{name}.ingress_s"] = exchange.ingress_s
+    shape = times.pre_s.shape
+    for name, array in arrays.items():
+        if array.ndim != 2 or array.shape != shape:  # noqa: PLR2004  a matrix has two axes
+            msg = (
+                f"{name}: shape {array.shape}; expected {shape} as pre_s; give (n_layers, n_ranks)"
+            )
+            raise ShapeError(msg)
+    return shape[0], shape[1]
+
+
+def _rows(array: NDArray[np.float64], chosen: slice) -> NDArray[np.float64]:
+    return np.ascontiguousarray(array[chosen], np.float64)
+
+
+def _ports(
+    exchange: Exchange | None, chosen: slice, unused_s: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    if exchange is None:
+        return unused_s, unused_s, 0.0
+    return (
+        _rows(exchange.egress_s, chosen),
+        _rows(exchange.ingress_s, chosen),
+        float(exchange.latency_s),
+    )
