@@ -188,6 +188,7 @@ UNIT_SUFFIXES: Mapping[str, Dimension | None] = MappingProxyType(
         "_w": Dimension.POWER,
         "_j": Dimension.ENERGY,
         "_s": Dimension.TIME,
+        "_frac": None,
     }
 )
 _QUALIFIERS = ("_per_gpu", "_per_direction", "_both_directions")
@@ -329,6 +330,8 @@ def strip_unit_suffix(name: str) -> str:
 
 def _unknown_unit(shown: str, *, unit: str, dimension: Dimension) -> str:
     """Return the message for a unit that the dimension does not have."""
+    if unit in _BITS and dimension is Dimension.BYTES:
+        return f"{shown} counts bits; expected {noun(dimension)}; {_write(dimension)}"
     for other, units in _UNITS.items():
         if unit in units:
             return f"{shown} is {noun(other)}; expected {noun(dimension)}; {_write(dimension)}"

@@ -4,7 +4,6 @@ import json
 import os
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any, Generic, NoReturn, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -14,8 +13,9 @@ from rackmoe.schema.paths import choices_at, schemas_at
 from rackmoe.schema.problems import validation_problems
 from rackmoe.schema.quantities import Kind, Quantity
 from rackmoe.schema.sources import check_sources
+from rackmoe.schema.text import read_text
 from rackmoe.schema.tree import Node, Problem, ScalarNode, find_node, node_data, problem_at, shown
-from rackmoe.schema.yaml import compose_yaml, decode_text
+from rackmoe.schema.yaml import compose_yaml
 from rackmoe.units import strip_unit_suffix
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     "document_schema",
     "load_document",
     "parse_document",
-    "read_file",
     "validate_tree",
 ]
 
@@ -76,12 +75,12 @@ class Sourced(Document, Generic[T]):
     @classmethod
     def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
         """Return a name that tells quantities apart in a JSON Schema."""
-        param = params[0]
-        for annotation in getattr(param, "__metadata__", ()):
+        origin = getattr(params[0], "__origin__", params[0])
+        words = getattr(origin, "__name__", "value")
+        for annotation in getattr(params[0], "__metadata__", ()):
             if isinstance(annotation, Quantity):
-                words = annotation.dimension.value.split("_")
-                return f"Sourced{''.join(word.capitalize() for word in words)}"
-        return super().model_parametrized_name(params)
+                words = annotation.dimension.value
+        return f"Sourced{''.join(word.capitalize() for word in words.split('_'))}"
 
 
 def load_document(path: str | os.PathLike[str], *, model: type[D]) -> D:
@@ -104,23 +103,7 @@ def load_document(path: str | os.PathLike[str], *, model: type[D]) -> D:
     ConfigError
         With every problem of the file, one line each.
     """
-    return parse_document(read_file(path), model=model, place=str(path))
-
-
-def read_file(path: str | os.PathLike[str]) -> str:
-    """Return the text of a file.
-
-    Raises
-    ------
-    ConfigError
-        If it cannot be read, is too large or not UTF-8.
-    """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        reason = (error.strerror or "cannot be read").lower()
-        raise ConfigError(f"{path}: {reason}; expected a readable file; check the path") from error
-    return decode_text(data, place=str(path))
+    return parse_document(read_text(path), model=model, place=str(path))
 
 
 def parse_document(text: str, *, model: type[D], place: str) -> D:
@@ -187,7 +170,23 @@ def document_schema(model: type[Document]) -> Mapping[str, Any]:
     dict
         Quantities are strings with a pattern. Do not change it: it is cached.
     """
-    return {"$schema": _DIALECT} | model.model_json_schema(by_alias=True, mode="validation")
+    raw = model.model_json_schema(by_alias=True, mode="validation")
+    return {"$schema": _DIALECT} | _with_short_names(raw)
+
+
+def _with_short_names(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema whose definitions are named by their titles, numbered where equal."""
+    definitions: dict[str, Any] = schema.get("$defs", {})
+    names: dict[str, str] = {}
+    for name, one in definitions.items():
+        title = one.get("title", name)
+        n_same = sum(taken.rstrip("0123456789") == title for taken in names.values())
+        names[name] = f"{title}{n_same + 1}" if n_same else title
+    text = json.dumps({**schema, "$defs": {names[name]: definitions[name] for name in names}})
+    for name, short in names.items():
+        text = text.replace(f'"#/$defs/{name}"', f'"#/$defs/{short}"')
+    renamed: dict[str, Any] = json.loads(text)
+    return renamed
 
 
 def _validate(tree: Node, *, model: type[D], earlier: list[Problem]) -> D:

@@ -88,7 +88,7 @@ def _describe_one(schema: Schema) -> str:
         return listed if len(words) == 1 else f"one of {listed}"
     if "x-dimension" in schema:
         dimension = Dimension(schema["x-dimension"])
-        return f"{noun(dimension)} such as '{example_quantity(dimension)}'"
+        return f"{noun(dimension)}{_bounds(schema)} such as '{example_quantity(dimension)}'"
     kind = schema.get("type")
     if kind == "object":
         keys = list(schema.get("properties", ()))
@@ -97,11 +97,12 @@ def _describe_one(schema: Schema) -> str:
     if kind == "array":
         return f"a list{_length(schema)}"
     words = _TYPE_NOUNS.get(str(kind), "another value")
-    return words + _bounds(schema)
+    pattern = f" of the form {schema['pattern']}" if "pattern" in schema else ""
+    return words + pattern + _bounds(schema)
 
 
 def _bounds(schema: Schema) -> str:
-    """Return the bounds of a number, or the form of a text, in words."""
+    """Return the bounds of a number, in words."""
     low, high = schema.get("minimum"), schema.get("maximum")
     if low is not None and high is not None:
         return f" from {low} to {high}"
@@ -111,7 +112,6 @@ def _bounds(schema: Schema) -> str:
         ("maximum", "of at most"),
         ("exclusiveMaximum", "below"),
         ("multipleOf", "divisible by"),
-        ("pattern", "of the form"),
     )
     found = [f" {words} {schema[key]}" for key, words in pairs if key in schema]
     return " and".join(found)

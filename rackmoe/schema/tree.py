@@ -198,14 +198,14 @@ def shown(node: Node | None) -> str:
 
 
 def did_you_mean(word: str, *, known: Iterable[str]) -> str:
-    """Return ``did you mean 'x'?``, or the known words where none is close."""
+    """Return ``did you mean 'x'?``, or all known words where none is close."""
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=1)
     if close:
         return f"did you mean '{close[0]}'?"
     if not names:
-        return "no key is known here; remove it"
-    return f"known: {', '.join(names)}"
+        return "none is known here; remove it"
+    return f"choose from {', '.join(names)}"
 
 
 def _child(node: Node | None, part: str | int) -> Node | None:

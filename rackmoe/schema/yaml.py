@@ -1,33 +1,20 @@
 """What a strict YAML text says, and everything that is wrong with it."""
 
-import math
-import re
 from collections.abc import Iterator
 
 import yaml
 
 from rackmoe.errors import ConfigError
+from rackmoe.schema.scalars import NotFiniteError, resolve_scalar
+from rackmoe.schema.text import MAX_BYTES, mark_at
 from rackmoe.schema.tree import ListNode, MapNode, Mark, Node, Problem, ScalarNode
 
-__all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_NODES", "compose_yaml", "decode_text", "parse_yaml"]
+__all__ = ["MAX_DEPTH", "MAX_NODES", "compose_yaml", "parse_yaml"]
 
-MAX_BYTES = 1_000_000
 MAX_NODES = 50_000
 MAX_DEPTH = 32
 
-_INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)", re.ASCII)
-_FLOAT = re.compile(
-    r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", re.ASCII
-)
-_NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
-_WORDS: dict[str, bool | None] = {
-    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
-    **dict.fromkeys(("true", "True", "TRUE"), True),
-    **dict.fromkeys(("false", "False", "FALSE"), False),
-}
-_MAX_INTEGER = 2**63 - 1
-_MAX_NUMBER_TEXT = 400
-_SHOWN = 24
+_MAX_SHOWN = 24
 
 # the wheels of PyYAML hold the C parser; a build without it reads the same, more slowly
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -97,45 +84,13 @@ def compose_yaml(text: str, *, place: str) -> tuple[Node, list[Problem]]:
     try:
         return composer.document(), composer.problems
     except yaml.reader.ReaderError as error:
-        mark = _mark_at(text, index=error.position, place=place)
+        mark = mark_at(text, index=error.position, place=place)
         problem = (
             f"{mark}: character U+{_code(error.character):04X}; expected printable text; remove it"
         )
     except yaml.MarkedYAMLError as error:
         problem = _syntax_problem(text, error=error, place=place)
     raise ConfigError(*map(str, composer.problems), problem)
-
-
-def decode_text(data: bytes, *, place: str) -> str:
-    """Return the text of a file in UTF-8, with or without a byte order mark.
-
-    Parameters
-    ----------
-    data : bytes
-        The content of the file.
-    place : str
-        The file, for the messages.
-
-    Returns
-    -------
-    str
-        The text.
-
-    Raises
-    ------
-    ConfigError
-        If the content is too large or not UTF-8.
-    """
-    if len(data) > MAX_BYTES:
-        raise ConfigError(f"{place}: {len(data)} bytes; expected at most {MAX_BYTES}; split it")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        before = data[: error.start].decode("utf-8-sig", errors="replace")
-        mark = _mark_at(before, index=len(before), place=place)
-        raise ConfigError(
-            f"{mark}: byte 0x{data[error.start]:02X}; expected UTF-8; save the file as UTF-8"
-        ) from error
 
 
 class _Composer:
@@ -224,21 +179,15 @@ class _Composer:
         mark = self._mark(event)
         if not event.implicit[0]:
             return ScalarNode(value=text, text=text, mark=mark)
-        if text in _WORDS:
-            return ScalarNode(value=_WORDS[text], text=text, mark=mark)
-        if _NOT_FINITE.fullmatch(text):
-            self._report(event, f"{text}; expected a finite number; write one")
-            return self._broken(event)
-        number = _number(text)
-        if number is None:
-            return ScalarNode(value=text, text=text, mark=mark)
-        if not _fits(number):
+        try:
+            value = resolve_scalar(text)
+        except NotFiniteError:
             self._report(
                 event,
-                f"{text[:_SHOWN]}; expected a number that 64 bits can hold; write a smaller one",
+                f"{text[:_MAX_SHOWN]}; expected a finite number that 64 bits can hold; write one",
             )
             return self._broken(event)
-        return ScalarNode(value=number, text=text, mark=mark)
+        return ScalarNode(value=value, text=text, mark=mark)
 
     def _refuse_decorations(self, event: yaml.Event) -> None:
         """Report the anchor and the tag of a node."""
@@ -270,20 +219,6 @@ class _Composer:
         raise ConfigError(*map(str, self.problems))
 
 
-def _fits(number: float) -> bool:
-    """Return whether 64 bits hold a number."""
-    return abs(number) <= _MAX_INTEGER if isinstance(number, int) else math.isfinite(number)
-
-
-def _number(text: str) -> int | float | None:
-    """Return the number that a plain scalar is, or None."""
-    if len(text) > _MAX_NUMBER_TEXT:
-        return None
-    if _INTEGER.fullmatch(text):
-        return int(text)
-    return float(text) if _FLOAT.fullmatch(text) else None
-
-
 def _syntax_problem(text: str, *, error: yaml.MarkedYAMLError, place: str) -> str:
     """Return the problem of a text that is not YAML."""
     at = error.problem_mark or error.context_mark
@@ -299,14 +234,6 @@ def _syntax_problem(text: str, *, error: yaml.MarkedYAMLError, place: str) -> st
         return f"{mark}: a second ': ' in one line; expected one key; quote the value or split it"
     context = f" {error.context}" if error.context else ""
     return f"{mark}: {error.problem}{context}; expected YAML; correct the line"
-
-
-def _mark_at(text: str, *, index: int, place: str) -> Mark:
-    """Return the place of a character."""
-    before = text[:index]
-    return Mark(
-        place=place, line=before.count("\n") + 1, column=index - (before.rfind("\n") + 1) + 1
-    )
 
 
 def _code(character: object) -> int:
