@@ -41,7 +41,7 @@ def mean_in_system(requests: pd.DataFrame, *, window: Window) -> float:
 
 
 def check_little_law(requests: pd.DataFrame) -> None:
-    """Check that a drained run obeys Little's law (LAW-09).
+    r"""Check that a drained run obeys Little's law (LAW-09).
 
     The mean number in the system comes from a sweep over arrivals and
     departures, the mean stay from each request's own latency.
@@ -58,7 +58,7 @@ def check_little_law(requests: pd.DataFrame) -> None:
 
     Notes
     -----
-    .. math:: \\bar N = \\lambda \\bar W
+    .. math:: \bar N = \lambda \bar W
 
     with all three over the time from the first arrival to the last departure
     [1]_.
@@ -117,14 +117,13 @@ def stability_warnings(requests: pd.DataFrame, *, window: Window) -> list[str]:
         Window(start_s=window.start_s, end_s=middle_s),
         Window(start_s=middle_s, end_s=window.end_s),
     )
-    measures = {
-        "output_tokens_per_s": lambda half: (
-            emitted_tokens(requests, window=half) / half.duration_s
-        ),
-        "requests in the system": lambda half: mean_in_system(requests, window=half),
+    drifts = {
+        "output_tokens_per_s": [
+            emitted_tokens(requests, window=half) / half.duration_s for half in halves
+        ],
+        "requests in the system": [mean_in_system(requests, window=half) for half in halves],
     }
-    for name, measure in measures.items():
-        first, second = (measure(half) for half in halves)
+    for name, (first, second) in drifts.items():
         if abs(second - first) > DRIFT_TOLERANCE_FRAC * max(first, second):
             warnings.append(
                 f"{name}: {first:.4g} in the first half of the window, {second:.4g} in the second;"

@@ -174,9 +174,9 @@ class TraceCells:
         times = self.cells[0]
         raise_problems(
             self.problem(int(row), 0, f"at least {times[row - 1]!r}, the time of the row before")
-            for row in 1 + np.flatnonzero(np.diff(times_s) < 0)
+            for row in (1 + np.flatnonzero(np.diff(times_s) < 0)).tolist()
         )
-        return times_s - times_s[0]
+        return times_s - float(times_s[0])
 
 
 def _number(cell: object) -> float | None:
