@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from rackmoe.network.slowdown import finish_all, finish_s, served_s, served_until_s
 
-__all__ = ["receive_ends", "sort_starts"]
+__all__ = ["busy_ends", "receive_ends", "sort_starts"]
 
 
 @njit(cache=True)
@@ -137,6 +137,87 @@ def _busy_end_s(
 
 
 @njit(cache=True)
+def busy_ends(
+    start_s: NDArray[np.float64],
+    egress_s: NDArray[np.float64],
+    ingress_s: NDArray[np.float64],
+    change_s: NDArray[np.float64],
+    ingress_factor: NDArray[np.float64],
+    order: NDArray[np.int64],
+    floor_s: float,
+    end_s: NDArray[np.float64],
+) -> None:
+    """Compute when each port has taken all its data, if later than `floor_s`.
+
+    Parameters
+    ----------
+    start_s : ndarray of shape (n_ranks,)
+        When each rank starts to send. [s]
+    egress_s, ingress_s : ndarray of shape (n_ranks,)
+        Nominal time to send and to receive; sends serve as weights only. [s]
+    change_s : ndarray of shape (n_changes,)
+        Times at which ports change speed. [s]
+    ingress_factor : ndarray of shape (n_changes + 1, n_ranks)
+        Slowdown factors of the ports.
+    order : ndarray of shape (n_ranks,)
+        A permutation of the ranks; sorted by start on return if it was needed.
+    floor_s : float
+        Ends at or before this time are not worth computing. [s]
+    end_s : ndarray of shape (n_ranks,)
+        Result: the end of the last busy period where later than `floor_s`,
+        otherwise `floor_s` or earlier. [s]
+    """
+    n_ranks = start_s.size
+    latest_s = start_s.max()
+    total_s = egress_s.sum()
+    slope = np.full(n_ranks, -1.0)
+    n_late = 0
+    for d in range(n_ranks):
+        # no busy period ends later than one that holds all work after the last start
+        if change_s.size:
+            bound_s = finish_s(latest_s, ingress_s[d], change_s, ingress_factor, d)
+        else:
+            bound_s = latest_s + ingress_s[d] * ingress_factor[0, d]
+        others_s = total_s - egress_s[d]
+        end_s[d] = floor_s
+        if bound_s > floor_s:
+            if others_s > 0.0:
+                slope[d] = ingress_s[d] / others_s
+                end_s[d] = -np.inf
+                n_late += 1
+            else:
+                end_s[d] = bound_s
+    if n_late == 0:
+        return
+    sort_starts(start_s, order)
+    if change_s.size == 0:
+        slope *= ingress_factor[0]
+        _busy_hulls(start_s, egress_s, slope, order, end_s)
+        return
+    for d in range(n_ranks):
+        if slope[d] >= 0.0:
+            end_s[d] = _busy_end_s(d, start_s, egress_s, slope[d], order, change_s, ingress_factor)
+
+
+@njit(cache=True)
+def _busy_hulls(
+    start_s: NDArray[np.float64],
+    egress_s: NDArray[np.float64],
+    slope: NDArray[np.float64],
+    order: NDArray[np.int64],
+    end_s: NDArray[np.float64],
+) -> None:
+    n_ranks = order.size
+    tail_s = np.empty(n_ranks)
+    sum_s = 0.0
+    for p in range(n_ranks - 1, -1, -1):
+        sum_s += egress_s[order[p]]
+        tail_s[p] = sum_s
+    _early_sources(start_s, egress_s, slope, order, tail_s, end_s)
+    _late_sources(start_s, slope, order, tail_s, end_s)
+
+
+@njit(cache=True)
 def receive_ends(
     start_s: NDArray[np.float64],
     egress_s: NDArray[np.float64],
@@ -189,67 +270,8 @@ def receive_ends(
     .. [1] D. V. Lindley, "The theory of queues with a single server," Math.
        Proc. Cambridge Philos. Soc., vol. 48, no. 2, pp. 277-289, 1952.
     """
-    n_ranks = start_s.size
-    sent_s = -np.inf
-    latest_s = -np.inf
-    total_s = 0.0
     finish_all(start_s, egress_s, change_s, egress_factor, send_end_s)
-    for s in range(n_ranks):
-        sent_s = max(sent_s, send_end_s[s])
-        latest_s = max(latest_s, start_s[s])
-        total_s += egress_s[s]
-    n_slow = 0
-    for d in range(n_ranks):
-        # no busy period ends later than one that holds all work after the last start
-        if change_s.size:
-            bound_s = finish_s(latest_s, ingress_s[d], change_s, ingress_factor, d)
-        else:
-            bound_s = latest_s + ingress_s[d] * ingress_factor[0, d]
-        end_s[d] = sent_s
-        if bound_s > sent_s:
-            if total_s - egress_s[d] > 0.0:
-                n_slow += 1
-                end_s[d] = -np.inf
-            else:
-                end_s[d] = bound_s
-    if n_slow:
-        sort_starts(start_s, order)
-        _busy_periods(
-            start_s, egress_s, ingress_s, change_s, ingress_factor, order, total_s, end_s
-        )
-        for d in range(n_ranks):
-            end_s[d] = max(end_s[d], sent_s)
-
-
-@njit(cache=True)
-def _busy_periods(
-    start_s: NDArray[np.float64],
-    egress_s: NDArray[np.float64],
-    ingress_s: NDArray[np.float64],
-    change_s: NDArray[np.float64],
-    ingress_factor: NDArray[np.float64],
-    order: NDArray[np.int64],
-    total_s: float,
-    end_s: NDArray[np.float64],
-) -> None:
-    # Busy periods of the destinations that are marked by an end of minus infinity.
-    n_ranks = order.size
-    slope = np.full(n_ranks, -1.0)
-    for d in range(n_ranks):
-        if end_s[d] == -np.inf:
-            slope[d] = ingress_s[d] / (total_s - egress_s[d])
-            if change_s.size:
-                end_s[d] = _busy_end_s(
-                    d, start_s, egress_s, slope[d], order, change_s, ingress_factor
-                )
-            else:
-                slope[d] *= ingress_factor[0, d]
-    if change_s.size:
-        return
-    tail_s = np.empty(n_ranks)
-    sum_s = 0.0
-    for p in range(n_ranks - 1, -1, -1):
-        sum_s += egress_s[order[p]]
-        tail_s[p] = sum_s
-    _early_sources(start_s, egress_s, slope, order, tail_s, end_s)
-    _late_sources(start_s, slope, order, tail_s, end_s)
+    sent_s = send_end_s.max()
+    busy_ends(start_s, egress_s, ingress_s, change_s, ingress_factor, order, sent_s, end_s)
+    for d in range(start_s.size):
+        end_s[d] = max(end_s[d], sent_s)

@@ -88,15 +88,8 @@ def _shared(
 
 @njit(cache=True)
 def run_layers(
-    pre_s: NDArray[np.float64],
-    shared_s: NDArray[np.float64],
-    expert_s: NDArray[np.float64],
-    dispatch_egress_s: NDArray[np.float64],
-    dispatch_ingress_s: NDArray[np.float64],
-    dispatch_latency_s: float,
-    combine_egress_s: NDArray[np.float64],
-    combine_ingress_s: NDArray[np.float64],
-    combine_latency_s: float,
+    times_s: tuple[NDArray[np.float64], ...],
+    latencies_s: tuple[float, float],
     overlap_shared: bool,  # noqa: FBT001  compiled kernels take their arguments in order
     connected: bool,  # noqa: FBT001  likewise
     change_s: NDArray[np.float64],
@@ -112,16 +105,10 @@ def run_layers(
 
     Parameters
     ----------
-    pre_s, shared_s, expert_s : ndarray of shape (n_layers, n_ranks)
-        Nominal compute times. [s]
-    dispatch_egress_s, dispatch_ingress_s : ndarray of shape (n_layers, n_ranks)
-        Nominal port times of the dispatch. [s]
-    dispatch_latency_s : float
-        Its latency. [s]
-    combine_egress_s, combine_ingress_s : ndarray of shape (n_layers, n_ranks)
-        Nominal port times of the combine. [s]
-    combine_latency_s : float
-        Its latency. [s]
+    times_s : tuple of seven ndarray of shape (n_layers, n_ranks)
+        Nominal times as of `LayerTimes.rows`. [s]
+    latencies_s : tuple of two float
+        Latency of the dispatch and of the combine. [s]
     overlap_shared, connected : bool
         Whether the shared expert runs beside the dispatch; whether ranks exchange anything.
     change_s : ndarray of shape (n_changes,)
@@ -137,6 +124,7 @@ def run_layers(
     parts_s : ndarray of shape (8, n_ranks) or (0, n_ranks)
         Time by part, added to. [s]
     """
+    pre_s, shared_s, expert_s, out_s, in_s, back_out_s, back_in_s = times_s
     n_layers, n_ranks = pre_s.shape
     ready_s = np.empty(n_ranks)
     sent_s = np.empty(n_ranks)
@@ -155,9 +143,9 @@ def run_layers(
         if connected:
             _exchange(
                 ready_s,
-                dispatch_egress_s[layer],
-                dispatch_ingress_s[layer],
-                dispatch_latency_s,
+                out_s[layer],
+                in_s[layer],
+                latencies_s[0],
                 change_s,
                 egress_factor,
                 ingress_factor,
@@ -179,9 +167,9 @@ def run_layers(
         if connected:
             _exchange(
                 clock_s,
-                combine_egress_s[layer],
-                combine_ingress_s[layer],
-                combine_latency_s,
+                back_out_s[layer],
+                back_in_s[layer],
+                latencies_s[1],
                 change_s,
                 egress_factor,
                 ingress_factor,

@@ -4,32 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rackmoe.errors import ShapeError
+from rackmoe.network.layer_times import Exchange, LayerTimes
 from rackmoe.network.layers import compute_tail, run_layers
 from rackmoe.network.slowdown import Slowdown
 
 __all__ = ["Exchange", "LayerTimes", "StepPart", "StepPlan", "layered_step", "resume_step"]
-
-
-class Exchange(Protocol):
-    """What the step law needs of one dispatch or combine per layer."""
-
-    @property
-    def egress_s(self) -> NDArray[np.float64]:
-        """Time that the port of each rank needs to send, shape (n_layers, n_ranks) [s]."""
-
-    @property
-    def ingress_s(self) -> NDArray[np.float64]:
-        """Time that the port of each rank needs to receive, shape (n_layers, n_ranks) [s]."""
-
-    @property
-    def latency_s(self) -> float:
-        """Start-up latency, paid once per exchange [s]."""
 
 
 class StepPart(IntEnum):
@@ -43,32 +27,6 @@ class StepPart(IntEnum):
     COMBINE = 5
     COMBINE_WAIT = 6
     TAIL = 7
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerTimes:
-    """Nominal durations of the parts of a step, by layer and rank.
-
-    Parameters
-    ----------
-    pre_s : ndarray of shape (n_layers, n_ranks)
-        Work before the dispatch: attention and dense work. [s]
-    shared_s : ndarray of shape (n_layers, n_ranks)
-        Shared expert. [s]
-    expert_s : ndarray of shape (n_layers, n_ranks)
-        Routed experts. [s]
-    dispatch, combine : Exchange or None
-        Port times of the exchanges; None where nothing is exchanged. [s]
-    overlap_shared : bool
-        Whether the shared expert runs while the dispatch is under way.
-    """
-
-    pre_s: NDArray[np.float64]
-    shared_s: NDArray[np.float64]
-    expert_s: NDArray[np.float64]
-    dispatch: Exchange | None
-    combine: Exchange | None
-    overlap_shared: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +109,7 @@ def layered_step(
     No rank waits at a barrier; where all ranks are equal it is the barrier
     form. Against max-min fluid and packets: see tests/unit/network.
     """
-    n_layers, n_ranks = _shape(times)
+    n_layers, n_ranks = times.shape
     last = n_layers if last_layer is None else last_layer
     begin_s = np.zeros(n_ranks) if start_s is None else np.ascontiguousarray(start_s, np.float64)
     rest_s = np.zeros(n_ranks) if tail_s is None else np.ascontiguousarray(tail_s, np.float64)
@@ -160,21 +118,15 @@ def layered_step(
         if array.shape != (n_ranks,):
             msg = f"{name}: shape {array.shape}; expected ({n_ranks},); give one value per rank"
             raise ShapeError(msg)
-    connected = n_ranks > 1 and times.dispatch is not None and times.combine is not None
     clock_s = np.empty((last - first_layer, n_ranks))
     layer_end_s = np.empty(last - first_layer)
     end_s = begin_s.copy()
     parts_s = np.zeros((len(StepPart) if with_parts else 0, n_ranks))
-    chosen = slice(first_layer, last)
-    pre_s = _rows(times.pre_s, chosen)
     run_layers(
-        pre_s,
-        _rows(times.shared_s, chosen),
-        _rows(times.expert_s, chosen),
-        *_ports(times.dispatch if connected else None, chosen, pre_s),
-        *_ports(times.combine if connected else None, chosen, pre_s),
+        times.rows(first_layer, last),
+        times.latencies_s,
         times.overlap_shared,
-        connected,
+        times.is_connected,
         slow.change_s,
         slow.compute,
         slow.egress,
@@ -243,36 +195,4 @@ def resume_step(
         tail_s=plan.tail_s,
         end_s=rest.end_s,
         parts_s=rest.parts_s,
-    )
-
-
-def _shape(times: LayerTimes) -> tuple[int, int]:
-    arrays = {"pre_s": times.pre_s, "shared_s": times.shared_s, "expert_s": times.expert_s}
-    for name, exchange in (("dispatch", times.dispatch), ("combine", times.combine)):
-        if exchange is not None:
-            arrays[f"{name}.egress_s"] = exchange.egress_s
-            arrays[f"{name}.ingress_s"] = exchange.ingress_s
-    shape = times.pre_s.shape
-    for name, array in arrays.items():
-        if array.ndim != 2 or array.shape != shape:  # noqa: PLR2004  a matrix has two axes
-            msg = (
-                f"{name}: shape {array.shape}; expected {shape} as pre_s; give (n_layers, n_ranks)"
-            )
-            raise ShapeError(msg)
-    return shape[0], shape[1]
-
-
-def _rows(array: NDArray[np.float64], chosen: slice) -> NDArray[np.float64]:
-    return np.ascontiguousarray(array[chosen], np.float64)
-
-
-def _ports(
-    exchange: Exchange | None, chosen: slice, unused_s: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    if exchange is None:
-        return unused_s, unused_s, 0.0
-    return (
-        _rows(exchange.egress_s, chosen),
-        _rows(exchange.ingress_s, chosen),
-        float(exchange.latency_s),
     )

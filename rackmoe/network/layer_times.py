@@ -1,0 +1,116 @@
+"""The nominal durations of one step by layer and rank, as the step laws take them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rackmoe.errors import ShapeError
+
+__all__ = ["Exchange", "LayerTimes"]
+
+
+class Exchange(Protocol):
+    """What a step law needs of one dispatch or combine per layer."""
+
+    @property
+    def egress_s(self) -> NDArray[np.float64]:
+        """Time that the port of each rank needs to send, shape (n_layers, n_ranks) [s]."""
+
+    @property
+    def ingress_s(self) -> NDArray[np.float64]:
+        """Time that the port of each rank needs to receive, shape (n_layers, n_ranks) [s]."""
+
+    @property
+    def latency_s(self) -> float:
+        """Start-up latency, paid once per exchange [s]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerTimes:
+    """Nominal durations of the parts of a step, by layer and rank.
+
+    Parameters
+    ----------
+    pre_s : ndarray of shape (n_layers, n_ranks)
+        Work before the dispatch: attention and dense work. [s]
+    shared_s : ndarray of shape (n_layers, n_ranks)
+        Shared expert. [s]
+    expert_s : ndarray of shape (n_layers, n_ranks)
+        Routed experts. [s]
+    dispatch, combine : Exchange or None
+        Port times of the exchanges; None where nothing is exchanged. [s]
+    overlap_shared : bool
+        Whether the shared expert runs while the dispatch is under way.
+
+    Raises
+    ------
+    ShapeError
+        If the arrays do not have one shape.
+    """
+
+    pre_s: NDArray[np.float64]
+    shared_s: NDArray[np.float64]
+    expert_s: NDArray[np.float64]
+    dispatch: Exchange | None
+    combine: Exchange | None
+    overlap_shared: bool = True
+
+    def __post_init__(self) -> None:
+        arrays = {"pre_s": self.pre_s, "shared_s": self.shared_s, "expert_s": self.expert_s}
+        for name, exchange in (("dispatch", self.dispatch), ("combine", self.combine)):
+            if exchange is not None:
+                arrays[f"{name}.egress_s"] = exchange.egress_s
+                arrays[f"{name}.ingress_s"] = exchange.ingress_s
+        shape = self.pre_s.shape
+        for name, array in arrays.items():
+            if len(shape) != 2 or array.shape != shape:  # noqa: PLR2004  a matrix has two axes
+                msg = (
+                    f"{name}: shape {array.shape}, pre_s {shape}; expected (n_layers, n_ranks) "
+                    "for both; give every layer and rank a value"
+                )
+                raise ShapeError(msg)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Numbers of layers and ranks."""
+        return self.pre_s.shape[0], self.pre_s.shape[1]
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether ranks exchange anything."""
+        return self.pre_s.shape[1] > 1 and self.dispatch is not None and self.combine is not None
+
+    @property
+    def latencies_s(self) -> tuple[float, float]:
+        """Latency of the dispatch and of the combine. [s]."""
+        if self.dispatch is None or self.combine is None:
+            return 0.0, 0.0
+        return float(self.dispatch.latency_s), float(self.combine.latency_s)
+
+    def rows(self, first_layer: int, last_layer: int) -> tuple[NDArray[np.float64], ...]:
+        """Return the arrays of a range of layers as the compiled kernels take them.
+
+        Returns
+        -------
+        tuple of seven ndarray of shape (n_layers, n_ranks)
+            pre, shared, expert, dispatch egress and ingress, combine egress
+            and ingress. [s]
+        """
+        dispatch, combine = self.dispatch, self.combine
+        pre_s = self.pre_s
+        arrays = (
+            pre_s,
+            self.shared_s,
+            self.expert_s,
+            pre_s if dispatch is None else dispatch.egress_s,
+            pre_s if dispatch is None else dispatch.ingress_s,
+            pre_s if combine is None else combine.egress_s,
+            pre_s if combine is None else combine.ingress_s,
+        )
+        return tuple(
+            np.ascontiguousarray(array[first_layer:last_layer], np.float64) for array in arrays
+        )
