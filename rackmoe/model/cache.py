@@ -1,6 +1,7 @@
 """How many bytes of key-value cache a token or a sequence takes."""
 
 from rackmoe.model.architecture import Indexer, LatentAttention, ModelArchitecture
+from rackmoe.model.costs import shard_heads
 from rackmoe.model.dtypes import kv_element_bytes
 
 __all__ = ["index_bytes_per_token", "index_key_bytes", "kv_bytes_per_token", "kv_window_bytes"]
@@ -9,8 +10,8 @@ __all__ = ["index_bytes_per_token", "index_key_bytes", "kv_bytes_per_token", "kv
 _INDEX_SCALE_BYTES = 4
 
 
-def kv_bytes_per_token(arch: ModelArchitecture, *, kv_dtype: str) -> float:
-    """Return the cache that one more token adds, over all layers, without sharding.
+def kv_bytes_per_token(arch: ModelArchitecture, *, kv_dtype: str, tp: int = 1) -> float:
+    """Return the cache that one more token adds on a rank, over all layers.
 
     Layers with local attention hold a window of bounded size (`kv_window_bytes`) and the
     keys of a sparse indexer come on top (`index_bytes_per_token`).
@@ -21,6 +22,9 @@ def kv_bytes_per_token(arch: ModelArchitecture, *, kv_dtype: str) -> float:
         The model.
     kv_dtype : str
         One of `dtypes.KV_DTYPES`.
+    tp : int
+        Ranks that share the heads, a count. Each holds the whole cache of latent
+        attention, and its share of the heads of grouped-query attention.
 
     Returns
     -------
@@ -28,11 +32,11 @@ def kv_bytes_per_token(arch: ModelArchitecture, *, kv_dtype: str) -> float:
         Bytes per token of context. [B]
     """
     n_full_layers = sum(window is None for window in arch.layers.windows)
-    return arch.attention.kv_dim * n_full_layers * kv_element_bytes(kv_dtype)
+    return _cached_width(arch, tp=tp) * n_full_layers * kv_element_bytes(kv_dtype)
 
 
-def kv_window_bytes(arch: ModelArchitecture, *, kv_dtype: str) -> float:
-    """Return the most that the layers with local attention cache of one sequence.
+def kv_window_bytes(arch: ModelArchitecture, *, kv_dtype: str, tp: int = 1) -> float:
+    """Return the most that a rank's layers with local attention cache of one sequence.
 
     Parameters
     ----------
@@ -40,14 +44,24 @@ def kv_window_bytes(arch: ModelArchitecture, *, kv_dtype: str) -> float:
         The model.
     kv_dtype : str
         One of `dtypes.KV_DTYPES`.
+    tp : int
+        Ranks that share the heads, a count.
 
     Returns
     -------
     float
-        Bytes per sequence that fills every window, without sharding. [B]
+        Bytes per sequence that fills every window. [B]
     """
     n_tokens = sum(window.n_tokens for window in arch.layers.windows if window is not None)
-    return arch.attention.kv_dim * n_tokens * kv_element_bytes(kv_dtype)
+    return _cached_width(arch, tp=tp) * n_tokens * kv_element_bytes(kv_dtype)
+
+
+def _cached_width(arch: ModelArchitecture, *, tp: int) -> int:
+    """Return the elements that a rank caches per token and layer."""
+    if isinstance(arch.attention, LatentAttention):
+        return arch.attention.kv_dim
+    _, kv_heads = shard_heads(arch.attention, tp=tp)
+    return 2 * kv_heads * arch.attention.head_dim
 
 
 def index_bytes_per_token(arch: ModelArchitecture) -> float:
