@@ -73,9 +73,10 @@ def link_sum_bytes_per_s_both_directions(graph: nx.Graph, kind: LinkKind) -> flo
     float
         Sum over links and directions. [B/s]
     """
-    return 2 * sum(
+    one_direction = sum(
         data["capacity_bytes_per_s"] for *_, data in graph.edges(data=True) if data["kind"] == kind
     )
+    return 2 * float(one_direction)
 
 
 def n_edge_disjoint_paths(graph: nx.Graph, source: str, target: str) -> int:
