@@ -1,17 +1,12 @@
 """How a serving engine at a date runs a model: scheduler, memory, host and the fits it uses."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from rackmoe.schema.documents import (
-    Document,
-    check_sources,
-    load_document,
-    resolve_document,
-)
-from rackmoe.schema.quantities import Bytes, Fraction, Seconds, Sourced
+from rackmoe.schema.documents import Document, Sourced, load_document
+from rackmoe.schema.quantities import Bytes, Fraction, Seconds
+from rackmoe.schema.shipped import shipped_path
 
 __all__ = [
     "BackendProfile",
@@ -21,7 +16,6 @@ __all__ = [
     "MemoryReserve",
     "OperatorChoice",
     "SchedulerDefaults",
-    "find_backend",
     "load_backend",
 ]
 
@@ -161,7 +155,7 @@ class BackendProfile(Document):
         What the source keys stand for.
     """
 
-    schema_: Literal["rackmoe/backend/1"] = Field(alias="schema")
+    schema_id: Literal["rackmoe/backend/1"] = Field(alias="schema")
     name: str
     title: str
     engine: Literal["trtllm", "sglang", "vllm", "ideal"]
@@ -174,27 +168,6 @@ class BackendProfile(Document):
     kv_transfer: KvTransfer
     kv_cache: Literal["bf16", "fp8"]
     sources: dict[str, str]
-
-
-def find_backend(name: str) -> Path:
-    """Return the file of a backend profile.
-
-    Parameters
-    ----------
-    name : str
-        Name of a shipped profile, or path of a file.
-
-    Returns
-    -------
-    Path
-        The YAML file.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such profile.
-    """
-    return resolve_document(name, folder="scenarios/backends")
 
 
 def load_backend(name: str) -> BackendProfile:
@@ -215,7 +188,5 @@ def load_backend(name: str) -> BackendProfile:
     ConfigError
         If the file is missing or wrong; all its problems at once.
     """
-    path = find_backend(name)
-    profile = load_document(path, BackendProfile)
-    check_sources(profile, place=path.name)
-    return profile
+    path = shipped_path("scenarios/backends", name=name)
+    return load_document(path, model=BackendProfile)

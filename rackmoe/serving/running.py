@@ -178,6 +178,11 @@ class RunningSequences:
         """Context length of each sequence in tokens, shape (n,)."""
         return self._table[: self._n, CONTEXT]
 
+    @property
+    def window_contexts(self) -> NDArray[np.int64]:
+        """Tokens of each context that a layer with a sliding window reads, shape (n,)."""
+        return np.minimum(self.contexts, self._window_tokens)
+
     def add(self, request: int, *, group: int, context: int, remaining: int, row: int) -> None:
         """Admit one sequence.
 

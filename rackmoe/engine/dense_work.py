@@ -1,0 +1,374 @@
+"""What an attention group computes for its own tokens: everything but the routed experts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rackmoe.compute.operators import OperatorLaws
+from rackmoe.model.architecture import LatentAttention, ModelArchitecture
+from rackmoe.model.attention import (
+    gqa_decode_work,
+    gqa_prefill_work,
+    layer_groups,
+    mla_decode_work,
+    mla_prefill_work,
+    score_pairs,
+    sparse_tokens,
+)
+from rackmoe.model.costs import (
+    Gemm,
+    Work,
+    attention_gemms,
+    dense_gemms,
+    head_gemm,
+    router_gemm,
+    shared_expert_gemms,
+)
+from rackmoe.model.dtypes import activation_bits, weight_bits
+from rackmoe.serving.batching import StepBatch
+
+__all__ = ["AttentionLoad", "DenseWork", "TokenTable"]
+
+_BITS_PER_BYTE = 8
+_DECODE_ONLY = ("q_absorb", "v_absorb")
+_PREFILL_ONLY = ("kv_b",)
+# A block reads and writes the residual stream twice (attention, feed-forward) and writes the
+# two normalized copies: six passes over the hidden vectors in bf16.
+_RESIDUAL_PASSES = 6
+
+
+class TokenTable:
+    """Time and work of a chain of matrix products for every possible number of rows.
+
+    A step needs the same products for ever changing token counts, so their
+    times are computed once.
+
+    Parameters
+    ----------
+    gemms : sequence of Gemm
+        The products, one after the other.
+    laws : OperatorLaws
+        Operator laws of the GPU and backend.
+    max_rows : int
+        Largest number of rows.
+    """
+
+    def __init__(self, gemms: Sequence[Gemm], *, laws: OperatorLaws, max_rows: int) -> None:
+        rows = np.arange(max_rows + 1, dtype=np.float64)
+        time_s = np.zeros(max_rows + 1)
+        self._flop_per_row = 0.0
+        self._bytes_per_row = 0.0
+        self._weight_bytes = 0.0
+        for gemm in gemms:
+            time_s += laws.gemm_time_s(
+                rows, n=gemm.n, k=gemm.k, dtype=gemm.dtype, batch=gemm.batch
+            )
+            self._flop_per_row += 2.0 * gemm.n_weights
+            self._weight_bytes += gemm.n_weights * weight_bits(gemm.dtype) / _BITS_PER_BYTE
+            moved_bits = gemm.k * activation_bits(gemm.dtype) + gemm.n * activation_bits("bf16")
+            self._bytes_per_row += gemm.batch * moved_bits / _BITS_PER_BYTE
+        time_s[0] = 0.0
+        self._time_s = time_s
+
+    def time_s(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the duration of the chain.
+
+        Parameters
+        ----------
+        rows : ndarray of int
+            Rows of each attention group.
+
+        Returns
+        -------
+        ndarray
+            Durations; zero without rows. [s]
+        """
+        return self._time_s[rows]
+
+    def work(self, rows: NDArray[np.int64]) -> Work:
+        """Return the work of the chain, summed over the groups.
+
+        Parameters
+        ----------
+        rows : ndarray of int
+            Rows of each attention group.
+
+        Returns
+        -------
+        Work
+            FLOP and HBM bytes.
+        """
+        total = float(rows.sum())
+        return Work(
+            tensor_flop=self._flop_per_row * total,
+            hbm_bytes=self._bytes_per_row * total
+            + self._weight_bytes * float(np.count_nonzero(rows)),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionLoad:
+    """Prompt chunks of a step as one number for each attention group.
+
+    Attributes
+    ----------
+    tokens : ndarray of shape (n_groups,)
+        New prompt tokens.
+    kv_tokens : ndarray of shape (n_groups,)
+        Prompt tokens that these attend to: new and cached.
+    pairs : ndarray of shape (n_classes, n_groups)
+        Scored pairs for each class of layers.
+    n_chunks : ndarray of shape (n_groups,)
+        Prompt pieces.
+    """
+
+    tokens: NDArray[np.int64]
+    kv_tokens: NDArray[np.int64]
+    pairs: NDArray[np.float64]
+    n_chunks: NDArray[np.int64]
+
+
+class DenseWork:
+    """Durations and work of attention, dense layers, shared experts, router and head.
+
+    Parameters
+    ----------
+    arch : ModelArchitecture
+        The model.
+    laws : OperatorLaws
+        Operator laws of the GPU and backend.
+    tp : int
+        GPUs that share an attention group.
+    kv_dtype : str
+        Format of the KV cache.
+    max_rows : int
+        Tokens that one attention group computes at most in a step.
+
+    Attributes
+    ----------
+    class_of_layer : tuple of int
+        Index of each layer's class of attention.
+    """
+
+    def __init__(
+        self,
+        arch: ModelArchitecture,
+        *,
+        laws: OperatorLaws,
+        tp: int,
+        kv_dtype: str,
+        max_rows: int,
+    ) -> None:
+        self._arch = arch
+        self._laws = laws
+        self._tp = tp
+        self._kv_dtype = kv_dtype
+        self._windows = [group.window for group in layer_groups(arch)]
+        self.class_of_layer = tuple(self._windows.index(w) for w in arch.layers.windows)
+        decode = attention_gemms(arch, tp=tp, phase="decode")
+        prefill = attention_gemms(arch, tp=tp, phase="prefill")
+
+        def table(gemms: Sequence[Gemm]) -> TokenTable:
+            return TokenTable(gemms, laws=laws, max_rows=max_rows)
+
+        self.projections = table([g for g in decode if g.name not in _DECODE_ONLY])
+        self.absorb = table([g for g in decode if g.name in _DECODE_ONLY])
+        self._expand = [g for g in prefill if g.name in _PREFILL_ONLY]
+        self.dense = table(dense_gemms(arch, tp=tp))
+        self.shared = table(shared_expert_gemms(arch, tp=tp))
+        self.router = table([router_gemm(arch)])
+        self.head = table([head_gemm(arch, tp=tp)])
+        self._residual_bytes = _RESIDUAL_PASSES * arch.hidden * 2.0
+        rows = np.arange(max_rows + 1, dtype=np.float64)
+        self._residual_s = laws.elementwise_time_s(rows * self._residual_bytes)
+        self._residual_s[0] = 0.0
+
+    def chunks(self, batch: StepBatch) -> AttentionLoad | None:
+        """Sum the prompt chunks of a step by attention group.
+
+        Parameters
+        ----------
+        batch : StepBatch
+            The step.
+
+        Returns
+        -------
+        AttentionLoad or None
+            None if the step holds no prompts.
+        """
+        if not batch.chunks:
+            return None
+        n_groups = len(batch.prefill_tokens)
+        group = np.array([c.group for c in batch.chunks])
+        new = np.array([c.n_tokens for c in batch.chunks])
+        past = np.array([c.past_tokens for c in batch.chunks])
+        pairs = np.stack(
+            [
+                np.bincount(
+                    group,
+                    weights=np.asarray(score_pairs(new, past_tokens=past, window=window)),
+                    minlength=n_groups,
+                )
+                for window in self._windows
+            ]
+        )
+        kv_tokens = np.bincount(group, weights=new + past, minlength=n_groups).astype(np.int64)
+        return AttentionLoad(
+            tokens=batch.prefill_tokens,
+            kv_tokens=kv_tokens,
+            pairs=pairs,
+            n_chunks=np.bincount(group, minlength=n_groups),
+        )
+
+    def attention_time_s(
+        self, batch: StepBatch, chunks: AttentionLoad | None
+    ) -> NDArray[np.float64]:
+        """Return the duration of the attention kernels in one layer of each class.
+
+        Parameters
+        ----------
+        batch : StepBatch
+            The step.
+        chunks : AttentionLoad or None
+            Its prompts.
+
+        Returns
+        -------
+        ndarray of shape (n_classes, n_groups)
+            Durations. [s]
+        """
+        out = np.zeros((len(self._windows), len(batch.decode_sequences)))
+        for index, window in enumerate(self._windows):
+            if batch.has_decode:
+                kv = batch.decode_kv_tokens if window is None else batch.decode_window_tokens
+                out[index] += self._decode_s(batch.decode_sequences, kv)
+            if chunks is not None:
+                out[index] += self._prefill_s(chunks, index)
+        return out
+
+    def projection_time_s(
+        self, batch: StepBatch, chunks: AttentionLoad | None
+    ) -> NDArray[np.float64]:
+        """Return the duration of projections, router and residual passes in one layer.
+
+        Parameters
+        ----------
+        batch : StepBatch
+            The step.
+        chunks : AttentionLoad or None
+            Its prompts.
+
+        Returns
+        -------
+        ndarray of shape (n_groups,)
+            Durations. [s]
+        """
+        rows = batch.decode_sequences + batch.prefill_tokens
+        time_s = self.projections.time_s(rows) + self._residual_s[rows]
+        time_s += self.absorb.time_s(batch.decode_sequences)
+        if chunks is not None:
+            for gemm in self._expand:
+                expand_s = self._laws.gemm_time_s(
+                    chunks.kv_tokens.astype(np.float64), n=gemm.n, k=gemm.k, dtype=gemm.dtype
+                )
+                time_s += np.where(chunks.kv_tokens > 0, expand_s, 0.0)
+        return time_s
+
+    def layer_work(self, batch: StepBatch, chunks: AttentionLoad | None) -> Work:
+        """Return the work of attention and projections over all layers and groups, one GPU each.
+
+        Parameters
+        ----------
+        batch : StepBatch
+            The step.
+        chunks : AttentionLoad or None
+            Its prompts.
+
+        Returns
+        -------
+        Work
+            FLOP and HBM bytes.
+        """
+        n_layers = self._arch.n_layers
+        rows = batch.decode_sequences + batch.prefill_tokens
+        one = self.projections.work(rows) + self.absorb.work(batch.decode_sequences)
+        total_flop = n_layers * float(one.tensor_flop)
+        total_bytes = n_layers * (
+            float(one.hbm_bytes) + self._residual_bytes * float(rows.sum())
+        )
+        for index, window in enumerate(self._windows):
+            kv = batch.decode_kv_tokens if window is None else batch.decode_window_tokens
+            work = self._decode_work(float(kv.sum()))
+            if chunks is not None:
+                pairs = float(chunks.pairs[index].sum())
+                work = work + self._prefill_work(float(chunks.tokens.sum()), pairs)
+            count = self.class_of_layer.count(index)
+            total_flop += count * float(work.tensor_flop)
+            total_bytes += count * float(work.hbm_bytes)
+        return Work(tensor_flop=total_flop, hbm_bytes=total_bytes)
+
+    # ------------------------------------------------------------------ by kind of attention
+    def _decode_s(
+        self, sequences: NDArray[np.int64], kv_tokens: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        attention, laws = self._arch.attention, self._laws
+        if isinstance(attention, LatentAttention):
+            seen = sequences * sparse_tokens(
+                kv_tokens / np.maximum(sequences, 1), indexer=attention.indexer
+            )
+            time_s = laws.mla_decode_time_s(
+                sequences,
+                kv_tokens=seen,
+                heads=attention.n_heads // self._tp,
+                kv_dtype=self._kv_dtype,
+            )
+        else:
+            time_s = laws.gqa_decode_time_s(
+                sequences,
+                kv_tokens=kv_tokens,
+                heads=attention.n_heads // self._tp,
+                kv_heads=max(1, attention.n_kv_heads // self._tp),
+                head_dim=attention.head_dim,
+                kv_dtype=self._kv_dtype,
+            )
+        return np.where(sequences > 0, time_s, 0.0)
+
+    def _prefill_s(self, chunks: AttentionLoad, index: int) -> NDArray[np.float64]:
+        attention, laws = self._arch.attention, self._laws
+        if isinstance(attention, LatentAttention):
+            time_s = laws.mla_prefill_time_s(
+                chunks.tokens,
+                score_pairs=chunks.pairs[index],
+                heads=attention.n_heads // self._tp,
+                kv_dtype=self._kv_dtype,
+            )
+        else:
+            time_s = laws.gqa_prefill_time_s(
+                chunks.tokens,
+                score_pairs=chunks.pairs[index],
+                heads=attention.n_heads // self._tp,
+                kv_heads=max(1, attention.n_kv_heads // self._tp),
+                head_dim=attention.head_dim,
+                kv_dtype=self._kv_dtype,
+            )
+        return np.where(chunks.tokens > 0, time_s, 0.0)
+
+    def _decode_work(self, kv_tokens: float) -> Work:
+        attention = self._arch.attention
+        if isinstance(attention, LatentAttention):
+            return mla_decode_work(
+                kv_tokens, mla=attention, tp=self._tp, kv_dtype=self._kv_dtype
+            )
+        return gqa_decode_work(kv_tokens, gqa=attention, tp=self._tp, kv_dtype=self._kv_dtype)
+
+    def _prefill_work(self, n_tokens: float, pairs: float) -> Work:
+        attention = self._arch.attention
+        if isinstance(attention, LatentAttention):
+            return mla_prefill_work(
+                n_tokens, pairs=pairs, mla=attention, tp=self._tp, kv_dtype=self._kv_dtype
+            )
+        return gqa_prefill_work(
+            n_tokens, pairs=pairs, gqa=attention, tp=self._tp, kv_dtype=self._kv_dtype
+        )

@@ -1,0 +1,149 @@
+"""A planned step: its clocks, its work, and the row that it leaves in the records."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rackmoe.model.costs import Work
+from rackmoe.network.recurrence import LayerTimes, StepPart, StepPlan, resume_step
+from rackmoe.network.slowdown import Slowdown
+from rackmoe.network.two_batch import TwoBatchPlan, resume_two_batch
+from rackmoe.records import Pool
+from rackmoe.serving.batching import StepBatch
+
+__all__ = ["PlannedStep", "StepTotals"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepTotals:
+    """What a step asks of all GPUs together.
+
+    Attributes
+    ----------
+    work : Work
+        FLOP and HBM bytes.
+    scale_up_bytes, scale_out_bytes : float
+        Bytes sent. [B]
+    attention_s : float
+        Attention kernels, mean over the ranks. [s]
+    imbalance : float
+        Load of the busiest rank over the mean, mean over the layers.
+    """
+
+    work: Work
+    scale_up_bytes: float
+    scale_out_bytes: float
+    attention_s: float
+    imbalance: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedStep:
+    """A step before it runs.
+
+    Attributes
+    ----------
+    times : tuple of LayerTimes
+        Nominal durations by layer and rank, of one batch or two micro-batches. [s]
+    plan : StepPlan or TwoBatchPlan
+        Clocks of all ranks. [s]
+    parts_s : ndarray of shape (8,)
+        Mean time of the ranks by `StepPart`, as planned. [s]
+    totals : StepTotals
+        Work and bytes.
+    host_step_s, host_gap_s : float
+        Host work that overlaps the GPU, and GPU idle after the step. [s]
+    batch : StepBatch
+        What it computes.
+    """
+
+    times: tuple[LayerTimes, ...]
+    plan: StepPlan | TwoBatchPlan
+    parts_s: NDArray[np.float64]
+    totals: StepTotals
+    host_step_s: float
+    host_gap_s: float
+    batch: StepBatch
+
+    @property
+    def duration_s(self) -> float:
+        """Time until the next step can start. [s]."""
+        return max(float(self.plan.end_s.max()), self.host_step_s) + self.host_gap_s
+
+    def resume(self, *, slowdown: Slowdown, now_s: float) -> "PlannedStep":
+        """Return the step after a capacity changed: what is finished is kept.
+
+        Parameters
+        ----------
+        slowdown : Slowdown
+            Its last change is the one now.
+        now_s : float
+            Time since the step started. [s]
+
+        Returns
+        -------
+        PlannedStep
+            The rest runs at the new capacities.
+        """
+        if isinstance(self.plan, StepPlan):
+            plan: StepPlan | TwoBatchPlan = resume_step(
+                self.times[0], self.plan, slowdown=slowdown, now_s=now_s
+            )
+        else:
+            both = (self.times[0], self.times[1])
+            plan = resume_two_batch(both, self.plan, slowdown=slowdown, now_s=now_s)
+        return replace(self, plan=plan)
+
+    def row(
+        self, *, replica: int, pool: Pool, start_s: float, duration_s: float
+    ) -> tuple[float, ...]:
+        """Return the step as a row of the step table.
+
+        Parameters
+        ----------
+        replica : int
+            Number of the replica.
+        pool : Pool
+            Its role.
+        start_s, duration_s : float
+            When it started and how long it really took. [s]
+
+        Returns
+        -------
+        tuple of float
+            One value for each of `records.STEP_COLUMNS`.
+        """
+        parts_s, totals = self.parts_s, self.totals
+        busy_s = float(self.plan.end_s.max())
+        mean_s = float(self.plan.end_s.mean())
+        pre_s = float(parts_s[StepPart.PRE] + parts_s[StepPart.TAIL])
+        batch = self.batch
+        n_decode = int(batch.decode_sequences.sum())
+        return (
+            replica,
+            pool,
+            start_s,
+            duration_s,
+            busy_s,
+            n_decode + sum(chunk.is_last for chunk in batch.chunks),
+            int(batch.prefill_tokens.sum()),
+            n_decode,
+            totals.attention_s,
+            pre_s - totals.attention_s,
+            float(parts_s[StepPart.DISPATCH]),
+            float(parts_s[StepPart.DISPATCH_WAIT]),
+            float(parts_s[StepPart.EXPERT]),
+            float(parts_s[StepPart.SHARED]),
+            float(parts_s[StepPart.COMBINE]),
+            # a rank that is done earlier waits for the slowest before the next step
+            float(parts_s[StepPart.COMBINE_WAIT]) + busy_s - mean_s,
+            duration_s - busy_s,
+            # what a capacity change added to the plan
+            mean_s - float(parts_s.sum()),
+            float(totals.work.tensor_flop),
+            float(totals.work.hbm_bytes),
+            totals.scale_up_bytes,
+            totals.scale_out_bytes,
+            totals.imbalance,
+        )

@@ -1,0 +1,326 @@
+"""How long one forward pass of a replica takes, and where the time, bytes and FLOP go."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rackmoe.compute.operators import OperatorLaws
+from rackmoe.engine.dense_work import AttentionLoad, DenseWork
+from rackmoe.engine.exchanges import ReplicaExchanges
+from rackmoe.engine.micro_batches import MicroBatch, split_batch, whole_batch
+from rackmoe.engine.planned import PlannedStep, StepTotals
+from rackmoe.model.architecture import ModelArchitecture
+from rackmoe.model.costs import Work, expert_work
+from rackmoe.network.recurrence import LayerTimes, StepPart, StepPlan, layered_step
+from rackmoe.network.two_batch import TwoBatchPlan, two_batch_step
+from rackmoe.routing.step import RoutingSource, StepRouting
+from rackmoe.serving.batching import StepBatch
+from rackmoe.serving.running import RunningSequences
+
+__all__ = ["ReplicaShape", "StepLaw"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaShape:
+    """How the GPUs of a replica share the model.
+
+    Attributes
+    ----------
+    tp : int
+        GPUs of one attention group.
+    n_groups : int
+        Attention groups.
+    is_expert_parallel : bool
+        Whether each GPU holds whole experts; otherwise every expert is split over all GPUs.
+    """
+
+    tp: int
+    n_groups: int
+    is_expert_parallel: bool
+
+    @property
+    def n_gpus(self) -> int:
+        """GPUs of the replica."""
+        return self.tp * self.n_groups
+
+
+class StepLaw:
+    """Plan the steps of the replicas of one pool.
+
+    Parameters
+    ----------
+    arch : ModelArchitecture
+        The model.
+    shape : ReplicaShape
+        How the GPUs share it.
+    laws : OperatorLaws
+        Operator laws of the GPU and backend.
+    dense : DenseWork
+        Everything but the routed experts.
+    routing : RoutingSource
+        Which experts the tokens choose.
+    exchanges : ReplicaExchanges
+        How tokens travel.
+    host_step_s : float
+        Host work of a step that overlaps the GPU. [s]
+    host_gap_s : float
+        GPU idle between two steps. [s]
+    is_two_batch : bool
+        Whether a step is split into two micro-batches that overlap.
+    """
+
+    def __init__(
+        self,
+        arch: ModelArchitecture,
+        *,
+        shape: ReplicaShape,
+        laws: OperatorLaws,
+        dense: DenseWork,
+        routing: RoutingSource,
+        exchanges: ReplicaExchanges,
+        host_step_s: float,
+        host_gap_s: float,
+        is_two_batch: bool = False,
+    ) -> None:
+        self.shape = shape
+        self.routing = routing
+        self._arch = arch
+        self._laws = laws
+        self._dense = dense
+        self._exchanges = exchanges
+        self._host_step_s = host_step_s
+        self._host_gap_s = host_gap_s
+        self._is_two_batch = is_two_batch
+        self._folding = _Folding(arch, dense)
+        self._inter = arch.moe.inter
+        if not shape.is_expert_parallel:
+            self._inter = -(-arch.moe.inter // shape.n_gpus)
+        self.assignments = np.zeros(
+            (routing.placement.n_layers, routing.placement.n_ranks), dtype=np.float64
+        )
+        self.expert_counts = np.zeros(
+            (routing.placement.n_layers, routing.placement.n_experts), dtype=np.int64
+        )
+
+    def plan(self, batch: StepBatch, running: RunningSequences) -> PlannedStep:
+        """Return the plan of a step.
+
+        Parameters
+        ----------
+        batch : StepBatch
+            What it computes.
+        running : RunningSequences
+            The decoding sequences, whose rows a replayed trace needs.
+
+        Returns
+        -------
+        PlannedStep
+            The clocks of all ranks and the work.
+        """
+        parts = split_batch(batch, running) if self._is_two_batch else whole_batch(batch, running)
+        times: list[LayerTimes] = []
+        totals: list[StepTotals] = []
+        for part in parts:
+            layer_times, total = self._micro_batch(part)
+            times.append(layer_times)
+            totals.append(total)
+        if len(times) == 1:
+            tail_s = self._tail_s(parts[0].batch)
+            plan: StepPlan | TwoBatchPlan = layered_step(times[0], tail_s=tail_s)
+        else:
+            tails_s = np.stack([self._tail_s(part.batch) for part in parts])
+            plan = two_batch_step((times[0], times[1]), tail_s=tails_s)
+        return PlannedStep(
+            times=tuple(times),
+            plan=plan,
+            parts_s=_parts_s(times, plan),
+            totals=totals[0] if len(totals) == 1 else _sum_totals(totals),
+            host_step_s=self._host_step_s,
+            host_gap_s=self._host_gap_s,
+            batch=batch,
+        )
+
+    # ------------------------------------------------------------------ parts of a step
+    @staticmethod
+    def _rows(batch: StepBatch) -> NDArray[np.int64]:
+        return batch.decode_sequences + batch.prefill_tokens
+
+    def _micro_batch(self, part: MicroBatch) -> tuple[LayerTimes, StepTotals]:
+        batch = part.batch
+        chunks = self._dense.chunks(batch)
+        routed = self._route(part)
+        self.assignments += routed.rank_assignments
+        self.expert_counts += routed.expert_counts
+        times, attention_s = self._times(batch, chunks, routed)
+        sent = self._exchanges.sent_bytes(routed, tokens=self._rows(batch))
+        total = StepTotals(
+            work=self._work(batch, chunks, routed),
+            scale_up_bytes=sent[0],
+            scale_out_bytes=sent[1],
+            attention_s=attention_s,
+            imbalance=float(routed.imbalance().mean()),
+        )
+        return times, total
+
+    def _route(self, part: MicroBatch) -> StepRouting:
+        source, batch = self.routing, part.batch
+        source.begin()
+        if batch.has_decode:
+            rows = part.trace_rows if source.needs_rows else None
+            rank = self._row_rank(part.groups) if source.needs_rows else None
+            spread = self._spread(batch.decode_sequences)
+            source.add(spread, phase="decode", rows=rows, row_rank=rank)
+        if batch.chunks:
+            source.add(self._spread(batch.prefill_tokens), phase="prefill")
+        return source.finish()
+
+    def _spread(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Deal the tokens of each attention group to its GPUs."""
+        n_ranks = self.routing.placement.n_ranks
+        if n_ranks == 1:
+            return tokens.sum(keepdims=True)
+        tp = self.shape.tp
+        if tp == 1:
+            return tokens
+        share = np.arange(tp)
+        return ((tokens[:, None] + share[::-1]) // tp).reshape(-1)
+
+    def _row_rank(self, groups: NDArray[np.int64]) -> NDArray[np.int32]:
+        if self.routing.placement.n_ranks == 1:
+            return np.zeros(len(groups), dtype=np.int32)
+        first = groups * self.shape.tp
+        return (first + np.arange(len(groups)) % self.shape.tp).astype(np.int32)
+
+    def _times(
+        self, batch: StepBatch, chunks: AttentionLoad | None, routed: StepRouting
+    ) -> tuple[LayerTimes, float]:
+        rows = self._rows(batch)
+        fold, tp = self._folding, self.shape.tp
+        attention_s = self._dense.attention_time_s(batch, chunks)
+        block_s = self._dense.projection_time_s(batch, chunks)
+        reduce_s = self._exchanges.group_reduce_s(rows)
+        dense_s = self._dense.dense.time_s(rows) + reduce_s
+        pre_s = fold.n_blocks[:, None] * (block_s + reduce_s) + fold.n_dense[:, None] * dense_s
+        for index, count in enumerate(fold.n_of_class):
+            pre_s += count[:, None] * attention_s[index]
+        pre_s += self._dense.router.time_s(rows)
+        total_attention_s = sum(
+            float(count.sum()) * float(attention_s[index].mean())
+            for index, count in enumerate(fold.n_of_class)
+        )
+        shared_s = np.broadcast_to(self._dense.shared.time_s(rows), pre_s.shape)
+        dispatch, combine = self._exchanges.expert_exchanges(routed, tokens=rows)
+        times = LayerTimes(
+            pre_s=np.repeat(pre_s, tp, axis=1),
+            shared_s=np.repeat(shared_s, tp, axis=1),
+            expert_s=self._expert_s(routed),
+            dispatch=dispatch,
+            combine=combine,
+        )
+        return times, total_attention_s
+
+    def _expert_s(self, routed: StepRouting) -> NDArray[np.float64]:
+        place = self.routing.placement
+        time_s = self._laws.grouped_gemm_time_s(
+            routed.rank_assignments,
+            active_experts=routed.active_experts,
+            hidden=self._arch.hidden,
+            inter=self._inter,
+            dtype=self._arch.dtypes.routed_expert,
+            n_local_experts=place.slots_per_rank,
+        )
+        if place.n_ranks == self.shape.n_gpus:
+            return time_s
+        return np.ascontiguousarray(np.broadcast_to(time_s, (len(time_s), self.shape.n_gpus)))
+
+    def _tail_s(self, batch: StepBatch) -> NDArray[np.float64]:
+        """Return what follows the last MoE layer: trailing dense layers and the head."""
+        logits = batch.decode_sequences.copy()
+        for chunk in batch.chunks:
+            logits[chunk.group] += chunk.is_last
+        return np.repeat(self._dense.head.time_s(logits), self.shape.tp)
+
+    def _work(
+        self, batch: StepBatch, chunks: AttentionLoad | None, routed: StepRouting
+    ) -> Work:
+        rows = self._rows(batch)
+        arch, tp = self._arch, self.shape.tp
+        one = self._dense.layer_work(batch, chunks)
+        shared = self._dense.shared.work(rows)
+        dense = self._dense.dense.work(rows)
+        n_moe, n_dense = len(arch.moe_layers), len(arch.dense_layers)
+        copies = self.shape.n_gpus // self.routing.placement.n_ranks
+        experts = expert_work(
+            float(routed.rank_assignments.sum()) * copies,
+            active_experts=float(routed.active_experts.sum()) * copies,
+            hidden=arch.hidden,
+            inter=self._inter,
+            dtype=arch.dtypes.routed_expert,
+        )
+        return Work(
+            tensor_flop=tp
+            * (float(one.tensor_flop) + n_moe * float(shared.tensor_flop))
+            + tp * n_dense * float(dense.tensor_flop)
+            + float(experts.tensor_flop),
+            hbm_bytes=tp * (float(one.hbm_bytes) + n_moe * float(shared.hbm_bytes))
+            + tp * n_dense * float(dense.hbm_bytes)
+            + float(experts.hbm_bytes),
+        )
+
+
+class _Folding:
+    """Which layers come before each MoE layer: the recurrence steps from one to the next.
+
+    Attributes
+    ----------
+    n_blocks, n_dense : ndarray of shape (n_moe_layers,)
+        Attention blocks and dense feed-forward parts since the MoE layer before.
+    n_of_class : tuple of ndarray of shape (n_moe_layers,)
+        The attention blocks by class.
+    """
+
+    def __init__(self, arch: ModelArchitecture, dense: DenseWork) -> None:
+        moe = list(arch.moe_layers)
+        n_classes = max(dense.class_of_layer) + 1
+        by_class = np.zeros((n_classes, len(moe)))
+        n_dense = np.zeros(len(moe))
+        for layer in range(arch.n_layers):
+            # layers after the last MoE layer are folded into it
+            at = min(int(np.searchsorted(moe, layer)), len(moe) - 1)
+            by_class[dense.class_of_layer[layer], at] += 1
+            n_dense[at] += layer not in moe
+        self.n_of_class = tuple(by_class)
+        self.n_blocks = by_class.sum(axis=0)
+        self.n_dense = n_dense
+
+
+def _sum_totals(totals: list[StepTotals]) -> StepTotals:
+    """Return the totals of both micro-batches."""
+    first, second = totals
+    return StepTotals(
+        work=first.work + second.work,
+        scale_up_bytes=first.scale_up_bytes + second.scale_up_bytes,
+        scale_out_bytes=first.scale_out_bytes + second.scale_out_bytes,
+        attention_s=first.attention_s + second.attention_s,
+        imbalance=(first.imbalance + second.imbalance) / 2,
+    )
+
+
+def _parts_s(times: list[LayerTimes], plan: StepPlan | TwoBatchPlan) -> NDArray[np.float64]:
+    """Return where the time of the ranks went, on average.
+
+    Two overlapped micro-batches hide most of their communication; what is left
+    beside the computation is booked as dispatch.
+    """
+    if isinstance(plan, StepPlan):
+        parts: NDArray[np.float64] = plan.parts_s.mean(axis=1)
+        return parts
+    parts = np.zeros(len(StepPart))
+    for one in times:
+        parts[StepPart.PRE] += one.pre_s.mean(axis=1).sum()
+        parts[StepPart.SHARED] += one.shared_s.mean(axis=1).sum()
+        parts[StepPart.EXPERT] += one.expert_s.mean(axis=1).sum()
+    parts[StepPart.TAIL] = plan.tail_s.sum(axis=0).mean()
+    parts[StepPart.DISPATCH] = plan.end_s.mean() - parts.sum()
+    return parts
