@@ -19,8 +19,8 @@ from rackmoe.backend.collectives import (
     Spread,
 )
 from rackmoe.errors import ConfigError
-from rackmoe.schema.documents import Document, load_document
-from rackmoe.schema.quantities import BytesPerSecond, Fraction, Kind, Seconds, Sourced
+from rackmoe.schema.documents import Document, Sourced, load_document
+from rackmoe.schema.quantities import BytesPerSecond, Fraction, Kind, Seconds
 from rackmoe.schema.shipped import shipped_names, shipped_path
 
 __all__ = [
@@ -215,9 +215,7 @@ def load_collectives(gpu: str) -> CollectiveBook:
     own = [one for one in documents if one.name == gpu]
     lent = [one for one in documents if gpu in one.lends_to]
     if not own and not lent:
-        known = sorted(
-            {one.name for one in documents} | {g for d in documents for g in d.lends_to}
-        )
+        known = sorted({name for one in documents for name in (one.name, *one.lends_to)})
         raise ConfigError(
             f"{gpu}: no communication constants; expected one of {', '.join(known)}; "
             f"calibrate them, or let a file of {COLLECTIVES_FOLDER} lend to it"

@@ -111,7 +111,8 @@ class Knots:
         right = bisect.bisect_left(self.sizes, size)
         n_low, n_high = self.sizes[right - 1], self.sizes[right]
         low, high = self.values[right - 1], self.values[right]
-        return low * (high / low) ** (math.log(size / n_low) / math.log(n_high / n_low))
+        share = math.log(size / n_low) / math.log(n_high / n_low)
+        return low * math.exp(share * math.log(high / low))
 
     def latency_at(self, size: float) -> float:
         """Return a start-up time for a group size; beyond the last it grows like a tree.

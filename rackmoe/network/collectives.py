@@ -1,4 +1,4 @@
-"""How long a collective of dense buffers takes, by the way that the library chooses for its size."""
+"""How long a collective of dense buffers takes, by the way its library chooses for the size."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

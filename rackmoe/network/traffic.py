@@ -1,4 +1,4 @@
-"""How much each rank of an expert-parallel group sends and receives, and how long its ports take."""
+"""How much each rank of an expert-parallel group sends and receives."""
 
 import math
 from dataclasses import dataclass
@@ -231,7 +231,7 @@ def _grouped_probability(top_k: int, *, n_parts: int) -> float:
 
 
 def _draw_probability(in_part: float, *, n_experts: int, top_k: int) -> float:
-    """Return the chance that k experts drawn from all include one of a part; parts may be fractional."""
+    """Return the chance that one of the drawn experts is in a part, even a fractional one."""
     missed = 1.0
     for drawn in range(top_k):
         missed *= max(0.0, n_experts - in_part - drawn) / (n_experts - drawn)
