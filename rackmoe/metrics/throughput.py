@@ -52,8 +52,9 @@ def emitted_tokens(requests: pd.DataFrame, *, window: Window) -> float:
     started = np.isfinite(first_s) & (n_tokens > 0)
     first_s, last_s, n_tokens = first_s[started], last_s[started], n_tokens[started]
     n_first = ((first_s >= window.start_s) & (first_s < window.end_s)).sum()
-    n_rest = _share_within(first_s, last_s, window) * (n_tokens - 1)
-    return float(n_first + n_rest.sum())
+    has_last = np.isfinite(last_s)  # of the others only the first token has a place in time
+    share = _share_within(first_s[has_last], last_s[has_last], window)
+    return float(n_first + (share * (n_tokens[has_last] - 1)).sum())
 
 
 def processed_input_tokens(requests: pd.DataFrame, *, window: Window) -> float:
