@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from rackmoe.errors import ShapeError
 
-__all__ = ["Exchange", "LayerTimes"]
+__all__ = ["ExchangeTimes", "LayerTimes"]
 
 
-class Exchange(Protocol):
+class ExchangeTimes(Protocol):
     """What a step law needs of one dispatch or combine per layer."""
 
     @property
@@ -41,7 +41,7 @@ class LayerTimes:
         Shared expert. [s]
     expert_s : ndarray of shape (n_layers, n_ranks)
         Routed experts. [s]
-    dispatch, combine : Exchange or None
+    dispatch, combine : ExchangeTimes or None
         Port times of the exchanges; None where nothing is exchanged. [s]
     overlap_shared : bool
         Whether the shared expert runs while the dispatch is under way.
@@ -55,8 +55,8 @@ class LayerTimes:
     pre_s: NDArray[np.float64]
     shared_s: NDArray[np.float64]
     expert_s: NDArray[np.float64]
-    dispatch: Exchange | None
-    combine: Exchange | None
+    dispatch: ExchangeTimes | None
+    combine: ExchangeTimes | None
     overlap_shared: bool = True
 
     def __post_init__(self) -> None:

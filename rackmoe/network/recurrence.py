@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rackmoe.errors import ShapeError
-from rackmoe.network.layer_times import Exchange, LayerTimes
+from rackmoe.network.layer_times import ExchangeTimes, LayerTimes
 from rackmoe.network.layers import compute_tail, run_layers
 from rackmoe.network.slowdown import Slowdown
 
-__all__ = ["Exchange", "LayerTimes", "StepPart", "StepPlan", "layered_step", "resume_step"]
+__all__ = ["ExchangeTimes", "LayerTimes", "StepPart", "StepPlan", "layered_step", "resume_step"]
 
 
 class StepPart(IntEnum):
