@@ -1,5 +1,6 @@
 """How a YAML file becomes a frozen document, or a list of everything wrong with it."""
 
+import itertools
 import json
 import os
 from collections.abc import Mapping
@@ -8,7 +9,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from rackmoe.errors import ConfigError
+from rackmoe.errors import ConfigError, InvariantError
 from rackmoe.schema.paths import choices_at, schemas_at
 from rackmoe.schema.problems import validation_problems
 from rackmoe.schema.quantities import Kind, Quantity
@@ -53,6 +54,17 @@ class Document(BaseModel):
         validate_by_name=True,
         validate_by_alias=True,
     )
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        keys = [field.alias for field in cls.model_fields.values()]
+        equal = sorted({str(key) for key in keys if keys.count(key) > 1})
+        if equal:
+            raise InvariantError(
+                f"{cls.__name__}: two fields with the key {', '.join(equal)};"
+                " expected one key each; give one of them an alias"
+            )
 
 
 class Sourced(Document, Generic[T]):
@@ -180,8 +192,8 @@ def _with_short_names(schema: dict[str, Any]) -> dict[str, Any]:
     names: dict[str, str] = {}
     for name, one in definitions.items():
         title = one.get("title", name)
-        n_same = sum(taken.rstrip("0123456789") == title for taken in names.values())
-        names[name] = f"{title}{n_same + 1}" if n_same else title
+        candidates = itertools.chain([title], (f"{title}{n}" for n in itertools.count(2)))
+        names[name] = next(short for short in candidates if short not in names.values())
     text = json.dumps({**schema, "$defs": {names[name]: definitions[name] for name in names}})
     for name, short in names.items():
         text = text.replace(f'"#/$defs/{name}"', f'"#/$defs/{short}"')

@@ -6,7 +6,7 @@ from typing import Any
 from rackmoe.schema.tree import Path
 from rackmoe.units import Dimension, example_quantity, noun
 
-__all__ = ["choices_at", "describe", "is_open", "keys_at", "schemas_at"]
+__all__ = ["Schema", "choices_at", "describe", "is_open", "keys_at", "schemas_at"]
 
 Schema = Mapping[str, Any]
 

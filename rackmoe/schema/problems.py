@@ -1,13 +1,13 @@
 """What is wrong with a document, in words and with places."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
 from rackmoe.errors import ConfigError
-from rackmoe.schema.paths import choices_at, describe, keys_at, schemas_at
+from rackmoe.schema.paths import Schema, choices_at, describe, keys_at, schemas_at
 from rackmoe.schema.tree import (
     Node,
     Path,
@@ -24,11 +24,15 @@ __all__ = ["validation_problems"]
 
 _PATH_PREFIX = re.compile(r"(?P<path>[A-Za-z_][\w.-]*): (?P<rest>.*)", re.DOTALL)
 _LEAF_KEYS = {"value", "kind", "source"}
+_BOUNDS = {
+    "gt": "exclusiveMinimum",
+    "ge": "minimum",
+    "lt": "exclusiveMaximum",
+    "le": "maximum",
+}
 
 
-def validation_problems(
-    error: ValidationError, *, tree: Node, schema: Mapping[str, Any]
-) -> list[Problem]:
+def validation_problems(error: ValidationError, *, tree: Node, schema: Schema) -> list[Problem]:
     """Return the problems that pydantic found, one for each place.
 
     Parameters
@@ -46,7 +50,7 @@ def validation_problems(
         A missing key is left out where an unknown key is its misspelling.
     """
     unknown: dict[Path, list[str]] = {}
-    by_path: dict[Path, list[Mapping[str, Any]]] = {}
+    by_path: dict[Path, list[Schema]] = {}
     for entry in error.errors(include_url=False, include_input=False):
         path = _tree_path(tree, entry=entry)
         by_path.setdefault(path, []).append(entry)
@@ -64,14 +68,14 @@ def validation_problems(
 
 
 def _problems_at(
-    path: Path, *, entries: list[Mapping[str, Any]], tree: Node, schema: Mapping[str, Any]
+    path: Path, *, entries: list[Schema], tree: Node, schema: Schema
 ) -> Iterator[Problem]:
     """Yield the problems of one place."""
     kinds = {entry["type"] for entry in entries}
     if "extra_forbidden" in kinds:
         known = keys_at(schema, path=path[:-1])
         text = f"unknown key; {did_you_mean(str(path[-1]), known=known)}"
-        yield problem_at(tree, path=path, text=text)
+        yield problem_at(tree, path=path, text=text, is_key=True)
         return
     raised = [entry["ctx"]["error"] for entry in entries if entry["type"] == "value_error"]
     if raised:
@@ -80,16 +84,23 @@ def _problems_at(
             for line in lines:
                 yield _raised_problem(line, path=path, tree=tree)
         return
-    wanted = schemas_at(schema, path=path)
+    wanted = [dict(one) for one in schemas_at(schema, path=path)]
     if kinds == {"missing"}:
         text = f"missing; expected {describe(wanted)}; add it"
     else:
         node = find_node(tree, path=path)
+        wanted = [one | _unit_bounds(entries) if "x-dimension" in one else one for one in wanted]
         text = f"{shown(node)}; expected {describe(wanted)}; {_remedy(node, wanted=wanted)}"
     yield problem_at(tree, path=path, text=text)
 
 
-def _remedy(node: Node | None, *, wanted: list[Mapping[str, Any]]) -> str:
+def _unit_bounds(entries: list[Schema]) -> dict[str, Any]:
+    """Return the bounds that a quantity broke; its schema, a text, cannot hold them."""
+    context = {key: value for entry in entries for key, value in entry.get("ctx", {}).items()}
+    return {_BOUNDS[key]: value for key, value in context.items() if key in _BOUNDS}
+
+
+def _remedy(node: Node | None, *, wanted: Sequence[Schema]) -> str:
     """Return what to do about a value of the wrong kind."""
     if isinstance(node, ScalarNode):
         words = choices_at(wanted)
@@ -114,7 +125,7 @@ def _raised_problem(line: str, *, path: Path, tree: Node) -> Problem:
     return problem_at(tree, path=path, text=line)
 
 
-def _tree_path(tree: Node, *, entry: Mapping[str, Any]) -> Path:
+def _tree_path(tree: Node, *, entry: Schema) -> Path:
     """Return pydantic's location without the names of union branches."""
     path: list[str | int] = []
     location = entry["loc"]
@@ -126,9 +137,7 @@ def _tree_path(tree: Node, *, entry: Mapping[str, Any]) -> Path:
     return tuple(path)
 
 
-def _is_misspelt(
-    path: Path, *, unknown: Mapping[Path, list[str]], schema: Mapping[str, Any]
-) -> bool:
+def _is_misspelt(path: Path, *, unknown: Mapping[Path, list[str]], schema: Schema) -> bool:
     """Return whether an unknown key beside a missing one is likely the same."""
     known = keys_at(schema, path=path[:-1])
     return any(

@@ -68,5 +68,5 @@ def check_sources(tree: Node) -> list[Problem]:
     for name in sources.items:
         if name not in used:
             text = "no value names this source; use it or remove it"
-            problems.append(problem_at(tree, path=("sources", name), text=text))
+            problems.append(problem_at(tree, path=("sources", name), text=text, is_key=True))
     return problems

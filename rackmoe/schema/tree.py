@@ -161,10 +161,31 @@ def nearest_mark(node: Node, *, path: Path) -> Mark:
     return mark
 
 
-def problem_at(node: Node, *, path: Path, text: str) -> Problem:
-    """Return a problem at the last part of a path that the tree has."""
+def problem_at(node: Node, *, path: Path, text: str, is_key: bool = False) -> Problem:
+    """Return a problem at the value of a path, or at its key.
+
+    Parameters
+    ----------
+    node : ScalarNode or ListNode or MapNode
+        The document.
+    path : tuple of str and int
+        Where in the document; the last part that the tree has gives the place.
+    text : str
+        What is wrong, and what to do.
+    is_key : bool
+        Whether the key is wrong rather than its value.
+
+    Returns
+    -------
+    Problem
+        The problem.
+    """
     prefix = f"{path_text(path)}: " if path else ""
-    return Problem(mark=nearest_mark(node, path=path), text=prefix + text)
+    mark = nearest_mark(node, path=path)
+    above = find_node(node, path=path[:-1])
+    if is_key and isinstance(above, MapNode):
+        mark = above.key_marks.get(str(path[-1]), mark)
+    return Problem(mark=mark, text=prefix + text)
 
 
 def split_path(text: str) -> Path:
