@@ -165,7 +165,8 @@ def fit_gpu_activity(rows: pd.DataFrame, *, gpu: Gpu) -> ActivityFit:
 
     def excess_w(terms_w: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return predicted less measured power of each stratum. [W]."""
-        return _predict_w(strata, terms_w, gpu=gpu) - strata["power_w"].to_numpy(np.float64)
+        measured_w: NDArray[np.float64] = strata["power_w"].to_numpy(np.float64)
+        return _predict_w(strata, terms_w, gpu=gpu) - measured_w
 
     solution = least_squares(excess_w, _START_POWER_W, bounds=(0.0, np.inf))
     terms_w = dict(zip(_TERMS, solution.x.tolist(), strict=True))
@@ -237,5 +238,5 @@ def _predict_w(
 
 def _errors(rows: pd.DataFrame, terms_w: NDArray[np.float64], *, gpu: Gpu) -> NDArray[np.float64]:
     """Return the relative error of each row."""
-    measured_w = rows["power_w"].to_numpy(np.float64)
+    measured_w: NDArray[np.float64] = rows["power_w"].to_numpy(np.float64)
     return np.abs(_predict_w(rows, terms_w, gpu=gpu) / measured_w - 1)
