@@ -80,7 +80,7 @@ def read_top_k(fields: ConfigFields, *, n_experts: int) -> int:
         Experts, a count; noted as a problem where it exceeds the experts there are.
     """
     top_k = fields.count("num_experts_per_tok")
-    if top_k > n_experts:
+    if top_k > n_experts and fields.is_sound:
         fields.note(
             "num_experts_per_tok", value=top_k, expected=f"at most the {n_experts} routed experts"
         )
@@ -143,8 +143,11 @@ def read_dense_first(fields: ConfigFields) -> tuple[bool, ...]:
     if types is not None:
         if len(types) == n_layers and set(types) <= {"dense", "sparse"}:
             return tuple(kind == "sparse" for kind in types)
-        fields.note("mlp_layer_types", value=types, expected=f"{n_layers} of 'dense' or 'sparse'")
-    n_dense = fields.count("first_k_dense_replace", minimum=0, maximum=n_layers)
+        if fields.is_sound:
+            fields.note(
+                "mlp_layer_types", value=types, expected=f"{n_layers} of 'dense' or 'sparse'"
+            )
+    n_dense = fields.count("first_k_dense_replace", minimum=0)
     step = fields.count("moe_layer_freq", default=1)
     return tuple(layer >= n_dense and layer % step == 0 for layer in range(n_layers))
 

@@ -135,6 +135,13 @@ def _read(
     facts: ConfigFields, *, top: ConfigFields, family_name: str, name: str
 ) -> ModelArchitecture:
     blueprint = FAMILIES[family_name].build(facts)
+    if not any(blueprint.layers.is_moe) and facts.is_sound:
+        facts.note(
+            "num_hidden_layers",
+            value=len(blueprint.layers.is_moe),
+            expected="a layer with routed experts among them",
+            remedy="check the keys that say which layers are dense",
+        )
     return ModelArchitecture(
         name=name,
         family=family_name,

@@ -68,6 +68,11 @@ class ConfigFields:
         self._path = path
         self.problems: list[str] = [] if problems is None else problems
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing is wrong so far, so that values can be held against each other."""
+        return not self.problems
+
     def note(self, key: str, *, value: object, expected: str, remedy: str = _REMEDY) -> None:
         """Note that a value is wrong.
 

@@ -32,7 +32,7 @@ def _grouped_query(
 ) -> GroupedQueryAttention:
     n_heads = fields.count("num_attention_heads")
     n_kv_heads = fields.count("num_key_value_heads", default=n_heads)
-    if n_heads % n_kv_heads:
+    if n_heads % n_kv_heads and fields.is_sound:
         fields.note(
             "num_key_value_heads", value=n_kv_heads, expected=f"a divisor of {n_heads} heads"
         )
@@ -123,7 +123,7 @@ def _windows(
     if types is not None:
         if len(types) == len(default) and set(types) <= {local, _FULL_ATTENTION}:
             is_local = tuple(kind == local for kind in types)
-        else:
+        elif fields.is_sound:
             fields.note(
                 "layer_types",
                 value=types,
@@ -228,7 +228,7 @@ def _llama4_windows(fields: ConfigFields, n_layers: int) -> tuple[Window | None,
     if rotary is not None:
         if len(rotary) == n_layers:
             is_local = tuple(bool(mark) for mark in rotary)
-        else:
+        elif fields.is_sound:
             fields.note("no_rope_layers", value=rotary, expected=f"{n_layers} of 0 or 1")
     return _windows(
         fields,
