@@ -64,7 +64,8 @@ class Part(IntEnum):
     NIC = 2
     SWITCH = 3
     FAN = 4
-    CONVERSION = 5
+    FIXED = 5
+    CONVERSION = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +150,9 @@ STEP_COLUMNS = (
     _count("n_sequences", "sequences that decode in the step, over all ranks"),
     *_BREAKDOWN,
     _real("flop", "FLOP", "arithmetic of the step, over all ranks"),
+    _real("bf16_flop", "FLOP", "part of `flop` at the 16-bit peak"),
+    _real("fp8_flop", "FLOP", "part of `flop` at the 8-bit peak"),
+    _real("fp4_flop", "FLOP", "part of `flop` at the 4-bit peak"),
     _real("hbm_bytes", "B", "HBM traffic, over all ranks"),
     _real("scale_up_bytes", "B", "bytes sent into the scale-up fabric, over all ranks"),
     _real("scale_out_bytes", "B", "bytes sent into the scale-out fabric, over all ranks"),

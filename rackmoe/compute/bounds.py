@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from rackmoe.errors import ConfigError
 from rackmoe.hardware.machine import Gpu
 
-__all__ = ["Floats", "join_bounds", "peak_flop_per_s"]
+__all__ = ["Floats", "join_bounds", "peak_flop_per_s", "peak_key"]
 
 Floats: TypeAlias = float | NDArray[np.float64]
 
@@ -24,6 +24,30 @@ _PEAK_KEYS: Final = {
     "w4a8_mxfp4": "fp8",
     "w4a16_int4": "bf16",
 }
+
+
+def peak_key(dtype: str) -> str:
+    """Return which of a GPU's peaks bounds an operator of a format.
+
+    Parameters
+    ----------
+    dtype : str
+        Format of the weights, or of the KV cache.
+
+    Returns
+    -------
+    str
+        ``bf16``, ``fp8`` or ``fp4``.
+
+    Raises
+    ------
+    ConfigError
+        If the format is unknown.
+    """
+    key = _PEAK_KEYS.get(dtype)
+    if key is None:
+        raise ConfigError(f"dtype: {dtype}: unknown format; expected one of {list(_PEAK_KEYS)}")
+    return key
 
 
 def peak_flop_per_s(gpu: Gpu, *, dtype: str) -> float:
@@ -46,9 +70,7 @@ def peak_flop_per_s(gpu: Gpu, *, dtype: str) -> float:
     ConfigError
         If the format is unknown, or the GPU cannot compute it.
     """
-    key = _PEAK_KEYS.get(dtype)
-    if key is None:
-        raise ConfigError(f"dtype: {dtype}: unknown format; expected one of {list(_PEAK_KEYS)}")
+    key = peak_key(dtype)
     peak = gpu.peak_flop_per_s.get(key)
     if peak is None:
         able = [name for name, unit in _PEAK_KEYS.items() if unit in gpu.peak_flop_per_s]

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from rackmoe.engine.clock import to_picoseconds
 from rackmoe.engine.ledger import Ledger
 
-__all__ = ["ClosedLoopClient", "OpenLoopClient", "Window"]
+__all__ = ["ClosedLoopClient", "MeasuredRequests", "OpenLoopClient"]
 
 
-class Window:
+class MeasuredRequests:
     """The requests that a run measures, and when it may stop.
 
     Parameters

@@ -145,6 +145,8 @@ class DenseWork:
         Format of the KV cache.
     max_rows : int
         Tokens that one attention group computes at most in a step.
+    is_free : bool
+        Whether operators take no time.
 
     Attributes
     ----------
@@ -160,6 +162,7 @@ class DenseWork:
         tp: int,
         kv_dtype: str,
         max_rows: int,
+        is_free: bool = False,
     ) -> None:
         self._arch = arch
         self._laws = laws
@@ -180,10 +183,17 @@ class DenseWork:
         self.shared = table(shared_expert_gemms(arch, tp=tp))
         self.router = table([router_gemm(arch)])
         self.head = table([head_gemm(arch, tp=tp)])
+        self._decode_law = laws.attention_decode(arch.attention, tp=tp, kv_dtype=kv_dtype)
+        self._prefill_law = laws.attention_prefill(arch.attention, tp=tp, kv_dtype=kv_dtype)
+        self._is_timed = 0.0 if is_free else 1.0
         self._residual_bytes = _RESIDUAL_PASSES * arch.hidden * 2.0
         rows = np.arange(max_rows + 1, dtype=np.float64)
-        self._residual_s = laws.elementwise_time_s(rows * self._residual_bytes)
-        self._residual_s[0] = 0.0
+        residual_s = laws.elementwise_time_s(rows * self._residual_bytes)
+        self._floor_s = {
+            phase: residual_s
+            + laws.attention_floor_s(rows, dtype=arch.dtypes.attention, phase=phase)
+            for phase in ("decode", "prefill")
+        }
 
     def chunks(self, batch: StepBatch) -> AttentionLoad | None:
         """Sum the prompt chunks of a step by attention group.
@@ -243,15 +253,30 @@ class DenseWork:
         for index, window in enumerate(self._windows):
             if batch.has_decode:
                 kv = batch.decode_kv_tokens if window is None else batch.decode_window_tokens
-                out[index] += self._decode_s(batch.decode_sequences, kv)
+                out[index] += self._decode_law(
+                    batch.decode_sequences, self._seen(batch.decode_sequences, kv), 1
+                )
             if chunks is not None:
-                out[index] += self._prefill_s(chunks, index)
-        return out
+                out[index] += self._prefill_law(
+                    chunks.tokens, chunks.pairs[index], np.maximum(chunks.n_chunks, 1)
+                )
+        return out * self._is_timed
+
+    def _seen(
+        self, sequences: NDArray[np.int64], kv_tokens: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Return the tokens that sparse attention reads; all of them without an indexer."""
+        attention = self._arch.attention
+        indexer = attention.indexer if isinstance(attention, LatentAttention) else None
+        if indexer is None:
+            return kv_tokens.astype(np.float64)
+        mean = kv_tokens / np.maximum(sequences, 1)
+        return sequences * np.asarray(sparse_tokens(mean, indexer=indexer))
 
     def projection_time_s(
         self, batch: StepBatch, chunks: AttentionLoad | None
     ) -> NDArray[np.float64]:
-        """Return the duration of projections, router and residual passes in one layer.
+        """Return the duration of projections, norms and residual passes in one layer.
 
         Parameters
         ----------
@@ -266,7 +291,8 @@ class DenseWork:
             Durations. [s]
         """
         rows = batch.decode_sequences + batch.prefill_tokens
-        time_s = self.projections.time_s(rows) + self._residual_s[rows]
+        phase = "decode" if chunks is None else "prefill"
+        time_s = self.projections.time_s(rows) + self._floor_s[phase][rows]
         time_s += self.absorb.time_s(batch.decode_sequences)
         if chunks is not None:
             for gemm in self._expand:
@@ -308,52 +334,6 @@ class DenseWork:
             total_flop += count * float(work.tensor_flop)
             total_bytes += count * float(work.hbm_bytes)
         return Work(tensor_flop=total_flop, hbm_bytes=total_bytes)
-
-    # ------------------------------------------------------------------ by kind of attention
-    def _decode_s(
-        self, sequences: NDArray[np.int64], kv_tokens: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
-        attention, laws = self._arch.attention, self._laws
-        if isinstance(attention, LatentAttention):
-            seen = sequences * sparse_tokens(
-                kv_tokens / np.maximum(sequences, 1), indexer=attention.indexer
-            )
-            time_s = laws.mla_decode_time_s(
-                sequences,
-                kv_tokens=seen,
-                heads=attention.n_heads // self._tp,
-                kv_dtype=self._kv_dtype,
-            )
-        else:
-            time_s = laws.gqa_decode_time_s(
-                sequences,
-                kv_tokens=kv_tokens,
-                heads=attention.n_heads // self._tp,
-                kv_heads=max(1, attention.n_kv_heads // self._tp),
-                head_dim=attention.head_dim,
-                kv_dtype=self._kv_dtype,
-            )
-        return np.where(sequences > 0, time_s, 0.0)
-
-    def _prefill_s(self, chunks: AttentionLoad, index: int) -> NDArray[np.float64]:
-        attention, laws = self._arch.attention, self._laws
-        if isinstance(attention, LatentAttention):
-            time_s = laws.mla_prefill_time_s(
-                chunks.tokens,
-                score_pairs=chunks.pairs[index],
-                heads=attention.n_heads // self._tp,
-                kv_dtype=self._kv_dtype,
-            )
-        else:
-            time_s = laws.gqa_prefill_time_s(
-                chunks.tokens,
-                score_pairs=chunks.pairs[index],
-                heads=attention.n_heads // self._tp,
-                kv_heads=max(1, attention.n_kv_heads // self._tp),
-                head_dim=attention.head_dim,
-                kv_dtype=self._kv_dtype,
-            )
-        return np.where(chunks.tokens > 0, time_s, 0.0)
 
     def _decode_work(self, kv_tokens: float) -> Work:
         attention = self._arch.attention

@@ -36,7 +36,7 @@ class Ledger:
     ) -> None:
         n = len(n_input_tokens)
         self.n_input_tokens = n_input_tokens
-        self.n_output_tokens = n_output_tokens
+        self.n_output_tokens = n_output_tokens.copy()
         self.remaining = n_output_tokens.copy()
         self.trace_row = np.zeros(n, dtype=np.int64)
         self.n_preemptions = np.zeros(n, dtype=np.int64)
@@ -48,6 +48,7 @@ class Ledger:
             setattr(self, name, np.full(n, NEVER, dtype=np.int64))
         self.n_done = 0
         self.n_rejected = 0
+        self.n_cut_short = 0
 
     arrival: NDArray[np.int64]
     scheduled: NDArray[np.int64]
@@ -111,6 +112,20 @@ class Ledger:
         self.remaining[requests] = 0
         self.state[requests] = State.DONE
         self.n_done += len(requests)
+
+    def cut_short(self, request: int, *, now: int) -> None:
+        """Note that a request ends before its last token, because its context outgrew the memory.
+
+        Parameters
+        ----------
+        request : int
+            Request id.
+        now : int
+            Simulated time in picoseconds.
+        """
+        self.n_output_tokens[request] -= self.remaining[request]
+        self.n_cut_short += 1
+        self.finish(np.array([request]), now=now)
 
     def reject(self, request: int) -> None:
         """Note that a request can never be served.

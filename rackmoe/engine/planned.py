@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rackmoe.model.costs import Work
 from rackmoe.network.recurrence import LayerTimes, StepPart, StepPlan, resume_step
 from rackmoe.network.slowdown import Slowdown
 from rackmoe.network.two_batch import TwoBatchPlan, resume_two_batch
@@ -21,8 +20,10 @@ class StepTotals:
 
     Attributes
     ----------
-    work : Work
-        FLOP and HBM bytes.
+    flop_by_peak : ndarray of shape (3,)
+        FLOP at the 16-, 8- and 4-bit peak. [FLOP]
+    hbm_bytes : float
+        HBM traffic. [B]
     scale_up_bytes, scale_out_bytes : float
         Bytes sent. [B]
     attention_s : float
@@ -31,7 +32,8 @@ class StepTotals:
         Load of the busiest rank over the mean, mean over the layers.
     """
 
-    work: Work
+    flop_by_peak: NDArray[np.float64]
+    hbm_bytes: float
     scale_up_bytes: float
     scale_out_bytes: float
     attention_s: float
@@ -141,8 +143,9 @@ class PlannedStep:
             duration_s - busy_s,
             # what a capacity change added to the plan
             mean_s - float(parts_s.sum()),
-            float(totals.work.tensor_flop),
-            float(totals.work.hbm_bytes),
+            float(totals.flop_by_peak.sum()),
+            *totals.flop_by_peak.tolist(),
+            totals.hbm_bytes,
             totals.scale_up_bytes,
             totals.scale_out_bytes,
             totals.imbalance,

@@ -104,7 +104,8 @@ class Rack:
         ledger.remaining[request] = victim.remaining
         ledger.n_preemptions[request] += 1
         if victim.is_stuck:
-            self._reject(request)
+            ledger.cut_short(request, now=self._env.now)
+            self._tell_later(request)
             return
         target = replica
         if replica.pool is Pool.DECODE:
@@ -175,7 +176,10 @@ class Rack:
 
     def _reject(self, request: int) -> None:
         self._ledger.reject(request)
-        # a client that answers with the next request must not do so inside this one
+        self._tell_later(request)
+
+    def _tell_later(self, request: int) -> None:
+        """Tell that a request ended, but not inside the call that ended it."""
         self._env.timeout(0).callbacks.append(lambda _: self._ended(np.array([request])))
 
     def _emit_first(self, request: int) -> None:

@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from rackmoe.engine.clock import to_picoseconds, to_seconds
 from rackmoe.engine.ledger import NEVER, Ledger
-from rackmoe.engine.step import StepLaw, StepPlan
-from rackmoe.records import Pool, Table
+from rackmoe.engine.planned import PlannedStep
+from rackmoe.engine.pool_plan import PoolPlan
+from rackmoe.network.slowdown import Slowdown
+from rackmoe.records import Table
 from rackmoe.serving.batching import Batcher, PrefillChunk, Preempted, StepBatch
 
 __all__ = ["Replica", "ReplicaHooks"]
@@ -38,12 +40,10 @@ class Replica:
         The clock, in integer picoseconds.
     index : int
         Number of the replica in its rack.
-    pool : Pool
-        Its role.
-    batcher : Batcher
-        Its scheduler.
-    law : StepLaw
-        How long its steps take.
+    plan : PoolPlan
+        What it shares with the other replicas of its pool.
+    first_gpu : int
+        Number of its first GPU in the machine.
     ledger : Ledger
         The requests of the run.
     steps : Table
@@ -57,22 +57,24 @@ class Replica:
         env: simpy.Environment,
         *,
         index: int,
-        pool: Pool,
-        batcher: Batcher,
-        law: StepLaw,
+        plan: PoolPlan,
+        first_gpu: int,
         ledger: Ledger,
         steps: Table,
         hooks: ReplicaHooks,
     ) -> None:
         self.index = index
-        self.pool = pool
-        self.batcher = batcher
-        self.law = law
+        self.first_gpu = first_gpu
+        self.pool = plan.role
+        self.tp = plan.pool.tp
+        self.batcher = Batcher(plan.limits)
+        self._law = plan.law
         self._env = env
         self._ledger = ledger
         self._steps = steps
         self._hooks = hooks
         self._idle: simpy.Event | None = None
+        self._slowdown: Slowdown | None = None
         self._is_asleep = False
         self._last_end = NEVER
         self.process = env.process(self._serve())
@@ -128,8 +130,15 @@ class Replica:
         ledger.remaining[requests] = running.remaining
         ledger.last_token[requests] = np.maximum(self._last_end, ledger.first_token[requests])
 
-    def replan(self) -> None:
-        """Stretch or shorten the running step, because a capacity changed."""
+    def slow_down(self, slowdown: Slowdown | None) -> None:
+        """Run at other capacities from now on; the running step keeps what is finished.
+
+        Parameters
+        ----------
+        slowdown : Slowdown or None
+            Steady factors of compute and ports; None for nominal ones.
+        """
+        self._slowdown = slowdown
         if self._is_asleep:
             self.process.interrupt("capacity changed")
 
@@ -143,30 +152,44 @@ class Replica:
                 continue
             for victim in batch.preempted:
                 self._hooks.sequence_preempted(self, victim)
-            plan = self.law.plan(batch, self.batcher.running)
+            plan = self._law.plan(batch, self.batcher.running, slowdown=self._slowdown)
             start = self._env.now
             for chunk in batch.chunks:
                 self._ledger.start(chunk.request, now=start, replica=self.index)
             yield from self._sleep(plan)
             self._commit(batch, plan, start)
 
-    def _sleep(self, plan: StepPlan) -> Generator[simpy.Event, Any, None]:
-        """Wait for the planned step; when a capacity changes, keep what is done and plan the rest."""
-        started = self._env.now
+    def _sleep(self, plan: PlannedStep) -> Generator[simpy.Event, Any, None]:
+        """Wait for the planned step; when a capacity changes, keep what is done, plan the rest."""
+        env = self._env
+        started = env.now
+        history = self._slowdown
         self._is_asleep = True
-        pending = plan
         while True:
+            left = to_picoseconds(plan.duration_s) - (env.now - started)
             try:
-                yield self._env.timeout(to_picoseconds(pending.duration_s))
+                yield env.timeout(max(left, 0))
             except simpy.Interrupt:
-                elapsed_s = to_seconds(self._env.now - started)
-                pending = self.law.replan(pending, elapsed_s=elapsed_s)
-                started = self._env.now
+                now_s = to_seconds(env.now - started)
+                history = self._changed(history, now_s)
+                plan = plan.resume(slowdown=history, now_s=now_s)
             else:
                 break
         self._is_asleep = False
 
-    def _commit(self, batch: StepBatch, plan: StepPlan, start: int) -> None:
+    def _changed(self, history: Slowdown | None, now_s: float) -> Slowdown:
+        """Append the present capacities to the history of the running step."""
+        n_gpus = self._law.shape.n_gpus
+        before = Slowdown.none(n_gpus) if history is None else history
+        after = Slowdown.none(n_gpus) if self._slowdown is None else self._slowdown
+        return before.changed(
+            now_s,
+            compute=after.compute[-1],
+            egress=after.egress[-1],
+            ingress=after.ingress[-1],
+        )
+
+    def _commit(self, batch: StepBatch, plan: PlannedStep, start: int) -> None:
         now = self._last_end = self._env.now
         self._steps.append_row(
             plan.row(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rackmoe.backend.profile import HostTimes
 from rackmoe.compute.operators import OperatorLaws
 from rackmoe.engine.dense_work import AttentionLoad, DenseWork
 from rackmoe.engine.exchanges import ReplicaExchanges
@@ -13,6 +14,7 @@ from rackmoe.engine.planned import PlannedStep, StepTotals
 from rackmoe.model.architecture import ModelArchitecture
 from rackmoe.model.costs import Work, expert_work
 from rackmoe.network.recurrence import LayerTimes, StepPart, StepPlan, layered_step
+from rackmoe.network.slowdown import Slowdown
 from rackmoe.network.two_batch import TwoBatchPlan, two_batch_step
 from rackmoe.routing.step import RoutingSource, StepRouting
 from rackmoe.serving.batching import StepBatch
@@ -62,10 +64,8 @@ class StepLaw:
         Which experts the tokens choose.
     exchanges : ReplicaExchanges
         How tokens travel.
-    host_step_s : float
-        Host work of a step that overlaps the GPU. [s]
-    host_gap_s : float
-        GPU idle between two steps. [s]
+    host : HostTimes
+        What the host adds to a step.
     is_two_batch : bool
         Whether a step is split into two micro-batches that overlap.
     """
@@ -79,8 +79,7 @@ class StepLaw:
         dense: DenseWork,
         routing: RoutingSource,
         exchanges: ReplicaExchanges,
-        host_step_s: float,
-        host_gap_s: float,
+        host: HostTimes,
         is_two_batch: bool = False,
     ) -> None:
         self.shape = shape
@@ -89,8 +88,7 @@ class StepLaw:
         self._laws = laws
         self._dense = dense
         self._exchanges = exchanges
-        self._host_step_s = host_step_s
-        self._host_gap_s = host_gap_s
+        self._host = host
         self._is_two_batch = is_two_batch
         self._folding = _Folding(arch, dense)
         self._inter = arch.moe.inter
@@ -103,7 +101,13 @@ class StepLaw:
             (routing.placement.n_layers, routing.placement.n_experts), dtype=np.int64
         )
 
-    def plan(self, batch: StepBatch, running: RunningSequences) -> PlannedStep:
+    def plan(
+        self,
+        batch: StepBatch,
+        running: RunningSequences,
+        *,
+        slowdown: Slowdown | None = None,
+    ) -> PlannedStep:
         """Return the plan of a step.
 
         Parameters
@@ -112,6 +116,8 @@ class StepLaw:
             What it computes.
         running : RunningSequences
             The decoding sequences, whose rows a replayed trace needs.
+        slowdown : Slowdown, optional
+            Steady factors of compute and ports; nominal by default.
 
         Returns
         -------
@@ -127,17 +133,21 @@ class StepLaw:
             totals.append(total)
         if len(times) == 1:
             tail_s = self._tail_s(parts[0].batch)
-            plan: StepPlan | TwoBatchPlan = layered_step(times[0], tail_s=tail_s)
+            plan: StepPlan | TwoBatchPlan = layered_step(
+                times[0], tail_s=tail_s, slowdown=slowdown
+            )
         else:
             tails_s = np.stack([self._tail_s(part.batch) for part in parts])
-            plan = two_batch_step((times[0], times[1]), tail_s=tails_s)
+            plan = two_batch_step(
+                (times[0], times[1]), tail_s=tails_s, slowdown=slowdown
+            )
         return PlannedStep(
             times=tuple(times),
             plan=plan,
             parts_s=_parts_s(times, plan),
             totals=totals[0] if len(totals) == 1 else _sum_totals(totals),
-            host_step_s=self._host_step_s,
-            host_gap_s=self._host_gap_s,
+            host_step_s=self._host.step_s.value,
+            host_gap_s=self._host.gap_s.value,
             batch=batch,
         )
 

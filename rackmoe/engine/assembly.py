@@ -1,0 +1,261 @@
+"""The replicas of a scenario, built from its laws and put on the clock."""
+
+import simpy
+
+from rackmoe.backend.collective_files import load_collectives
+from rackmoe.backend.collectives import Family
+from rackmoe.backend.operator_files import operator_constants
+from rackmoe.backend.operators import FREE, IDEAL, OperatorConstants
+from rackmoe.compute.operators import OperatorLaws
+from rackmoe.engine.dense_work import DenseWork
+from rackmoe.engine.exchanges import (
+    DispatchCombine,
+    ExpertReduce,
+    LocalExperts,
+    ReplicaExchanges,
+)
+from rackmoe.engine.ledger import Ledger
+from rackmoe.engine.pool_plan import PoolPlan
+from rackmoe.engine.replica import Replica, ReplicaHooks
+from rackmoe.engine.routing_sources import build_source
+from rackmoe.engine.step import ReplicaShape, StepLaw
+from rackmoe.errors import CapacityError
+from rackmoe.model.architecture import Window
+from rackmoe.model.attention import layer_groups
+from rackmoe.model.costs import dispatch_bytes
+from rackmoe.model.memory import MemoryBudget, MemoryPlan, Sharding, check_fit
+from rackmoe.network.build import ExchangeChoice, build_collective, build_exchange
+from rackmoe.network.collectives import CollectiveLaw
+from rackmoe.records import Pool as PoolRole
+from rackmoe.records import Table
+from rackmoe.scenario.deployment import Pool
+from rackmoe.scenario.resolved import Scenario
+from rackmoe.serving.batching import Batcher, BatchLimits, BatchPolicy, GroupChoice
+from rackmoe.streams import Streams
+
+__all__ = ["build_replicas", "plan_pool"]
+
+_ROLES = {
+    "aggregated": PoolRole.AGGREGATED,
+    "prefill": PoolRole.PREFILL,
+    "decode": PoolRole.DECODE,
+}
+
+
+def plan_pool(scenario: Scenario, name: str, *, streams: Streams) -> PoolPlan:
+    """Return the laws and limits of a pool.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        The scenario.
+    name : str
+        Name of the pool in the deployment.
+    streams : Streams
+        Random streams of the run.
+
+    Returns
+    -------
+    PoolPlan
+        What its replicas share.
+
+    Raises
+    ------
+    CapacityError
+        If the weights or a single request do not fit.
+    """
+    pool = scenario.document.deployment.pools[name]
+    memory = _memory(scenario, pool, place=f"{scenario.name}: deployment.{name}")
+    limits = _limits(scenario, pool, memory)
+    shape = ReplicaShape(
+        tp=pool.tp,
+        n_groups=pool.attention_dp,
+        is_expert_parallel=pool.ep > 1 or pool.n_gpus_per_replica == 1,
+    )
+    backend, arch = scenario.backend, scenario.arch
+    laws = OperatorLaws(
+        scenario.machine.gpu,
+        _operators(scenario),
+    )
+    dense = DenseWork(
+        arch,
+        laws=laws,
+        tp=pool.tp,
+        kv_dtype=scenario.kv_dtype,
+        max_rows=limits.max_tokens_per_step + limits.max_sequences,
+        is_free=backend.operators.is_compute_free,
+    )
+    law = StepLaw(
+        arch,
+        shape=shape,
+        laws=laws,
+        dense=dense,
+        routing=build_source(scenario, pool, role=name, streams=streams),
+        exchanges=_exchanges(scenario, pool, role=name),
+        host=backend.host,
+        is_two_batch=pool.two_batch_overlap,
+    )
+    return PoolPlan(role=_ROLES[name], pool=pool, limits=limits, memory=memory, law=law)
+
+
+def build_replicas(
+    env: simpy.Environment,
+    *,
+    plans: list[PoolPlan],
+    ledger: Ledger,
+    steps: Table,
+    hooks: ReplicaHooks,
+) -> list[Replica]:
+    """Put the replicas of all pools on the clock.
+
+    Parameters
+    ----------
+    env : simpy.Environment
+        The clock.
+    plans : list of PoolPlan
+        The pools.
+    ledger : Ledger
+        The requests of the run.
+    steps : Table
+        Where steps are written.
+    hooks : ReplicaHooks
+        What replicas tell the rest of the rack.
+
+    Returns
+    -------
+    list of Replica
+        In the order of the pools, one number after the other.
+    """
+    replicas: list[Replica] = []
+    first_gpu = 0
+    for plan in plans:
+        for _ in range(plan.pool.replicas):
+            replica = Replica(
+                env,
+                index=len(replicas),
+                plan=plan,
+                first_gpu=first_gpu,
+                ledger=ledger,
+                steps=steps,
+                hooks=hooks,
+            )
+            replicas.append(replica)
+            first_gpu += plan.pool.n_gpus_per_replica
+    return replicas
+
+
+def _operators(scenario: Scenario) -> OperatorConstants:
+    choice = scenario.backend.operators
+    if choice.is_compute_free:
+        return FREE
+    if choice.source == "ideal":
+        return IDEAL
+    return operator_constants(
+        scenario.machine.gpu.name, source=choice.source, kernels=choice.kernels
+    )
+
+
+def _memory(scenario: Scenario, pool: Pool, *, place: str) -> MemoryPlan:
+    reserve = scenario.backend.memory
+    try:
+        return check_fit(
+            scenario.arch,
+            sharding=Sharding(
+                tp=pool.tp,
+                attention_dp=pool.attention_dp,
+                ep=pool.ep,
+                n_redundant=pool.redundant_experts,
+            ),
+            budget=MemoryBudget(
+                hbm_bytes=scenario.machine.gpu.hbm_bytes,
+                usable_frac=reserve.usable_frac.value,
+                workspace_bytes=reserve.workspace_bytes.value,
+            ),
+            kv_dtype=scenario.kv_dtype,
+        )
+    except CapacityError as error:
+        raise CapacityError(f"{place}: {error}") from error
+
+
+def _limits(scenario: Scenario, pool: Pool, memory: MemoryPlan) -> BatchLimits:
+    scheduler = scenario.backend.scheduler
+    max_sequences = pool.max_batch_per_rank or scheduler.max_batch_per_rank
+    n_tokens = memory.capacity_tokens(n_sequences=max_sequences)
+    return BatchLimits(
+        n_groups=pool.attention_dp,
+        max_sequences=max_sequences,
+        max_tokens_per_step=pool.max_tokens_per_step or scheduler.max_tokens_per_step,
+        kv_blocks=n_tokens // scheduler.block_tokens,
+        block_tokens=scheduler.block_tokens,
+        policy=BatchPolicy(scheduler.policy),
+        group_choice=GroupChoice(scheduler.group_choice),
+        kv_watermark_frac=scheduler.kv_watermark_frac,
+        window=_window(scenario),
+    )
+
+
+def _window(scenario: Scenario) -> Window | None:
+    windows = [group.window for group in layer_groups(scenario.arch) if group.window is not None]
+    return windows[0] if windows else None
+
+
+def _exchanges(scenario: Scenario, pool: Pool, *, role: str) -> ReplicaExchanges:
+    n_gpus = pool.n_gpus_per_replica
+    if n_gpus == 1:
+        return LocalExperts()
+    arch = scenario.arch
+    if pool.attention_dp == 1:
+        return ExpertReduce(
+            _all_reduce(scenario, n_gpus),
+            hidden=arch.hidden,
+            n_layers=arch.n_layers,
+            n_moe_layers=len(arch.moe_layers),
+        )
+    family = _family(scenario, pool, role=role)
+    choice = ExchangeChoice(
+        family=family,
+        n_ranks=n_gpus,
+        top_k=arch.moe.top_k,
+        hidden=arch.hidden,
+        dispatch_dtype=scenario.dispatch_dtype,
+        combine_dtype=scenario.combine_dtype,
+        library=scenario.backend.collectives.source,
+    )
+    book = load_collectives(scenario.machine.gpu.name)
+    payloads = tuple(
+        dispatch_bytes(arch.hidden, dtype=dtype)
+        for dtype in (scenario.dispatch_dtype, scenario.combine_dtype)
+    )
+    return DispatchCombine(
+        build_exchange(scenario.machine, book=book, choice=choice),
+        tp=pool.tp,
+        reduce_law=_all_reduce(scenario, pool.tp) if pool.tp > 1 else None,
+        payload_bytes=sum(payloads),
+        hidden=arch.hidden,
+        n_layers=arch.n_layers,
+        family=family,
+        n_ranks=n_gpus,
+    )
+
+
+def _family(scenario: Scenario, pool: Pool, *, role: str) -> Family:
+    if pool.ep == 1:
+        return Family.ALLGATHER_REDUCESCATTER
+    choice = scenario.backend.collectives
+    is_one = pool.n_gpus_per_replica <= scenario.machine.scale_up.domain_gpus
+    if role == "prefill":
+        name = choice.one_domain_prefill if is_one else choice.many_domains_prefill
+    else:
+        name = choice.one_domain_decode if is_one else choice.many_domains_decode
+    return Family(name)
+
+
+def _all_reduce(scenario: Scenario, n_ranks: int) -> CollectiveLaw:
+    return build_collective(
+        scenario.machine,
+        book=load_collectives(scenario.machine.gpu.name),
+        operation="all_reduce",
+        n_ranks=n_ranks,
+        library=scenario.backend.collectives.all_reduce,
+    )
+

@@ -1,0 +1,182 @@
+"""How the tokens of a replica travel: between the ranks that share experts, and within groups."""
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rackmoe.backend.collectives import Family
+from rackmoe.network.build import MoeExchange
+from rackmoe.network.collectives import CollectiveLaw
+from rackmoe.network.traffic import PortTimes
+from rackmoe.routing.step import StepRouting
+
+__all__ = ["DispatchCombine", "ExpertReduce", "LocalExperts", "ReplicaExchanges", "SentBytes"]
+
+Exchanged = tuple[PortTimes | None, PortTimes | None]
+SentBytes = tuple[float, float]
+
+_PER_ASSIGNMENT = (Family.DEEPEP_LOW_LATENCY, Family.DEEPEP_LOW_LATENCY_RDMA, Family.IDEAL)
+
+# A ring all-reduce sends every byte twice over each port but one share (Thakur 2005).
+_ALL_REDUCE_PASSES = 2
+
+
+class ReplicaExchanges(Protocol):
+    """What a step needs to know about communication."""
+
+    def group_reduce_s(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the all-reduce after a tensor-parallel part, shape (n_groups,). [s]"""
+
+    def expert_exchanges(self, routed: StepRouting, *, tokens: NDArray[np.int64]) -> Exchanged:
+        """Return dispatch and combine of every MoE layer; None where nothing is exchanged."""
+
+    def sent_bytes(self, routed: StepRouting, *, tokens: NDArray[np.int64]) -> SentBytes:
+        """Return the bytes that all GPUs send in a step, over scale-up and scale-out. [B]"""
+
+
+class _GroupReduce:
+    """All-reduce among the GPUs of an attention group."""
+
+    def __init__(self, law: CollectiveLaw | None, *, row_bytes: float) -> None:
+        self._law = law
+        self._row_bytes = row_bytes
+
+    def time_s(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the duration for each group; zero where one GPU holds all heads. [s]"""
+        if self._law is None:
+            return np.zeros(len(rows))
+        return np.where(rows > 0, self._law.time_s(rows * self._row_bytes), 0.0)
+
+    def sent_bytes(self, rows: float) -> float:
+        """Return the bytes that the GPUs of the groups send for one part. [B]"""
+        if self._law is None:
+            return 0.0
+        return rows * self._row_bytes * _ALL_REDUCE_PASSES * (self._law.n_ranks - 1)
+
+
+class LocalExperts:
+    """One GPU holds everything: nothing travels."""
+
+    def group_reduce_s(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return zeros. [s]"""
+        return np.zeros(len(rows))
+
+    def expert_exchanges(self, routed: StepRouting, *, tokens: NDArray[np.int64]) -> Exchanged:  # noqa: ARG002 protocol
+        """Return that nothing is exchanged."""
+        return None, None
+
+    def sent_bytes(self, routed: StepRouting, *, tokens: NDArray[np.int64]) -> SentBytes:  # noqa: ARG002 protocol
+        """Return zero bytes. [B]"""
+        return 0.0, 0.0
+
+
+class ExpertReduce:
+    """Tensor-parallel attention: all ranks hold all tokens, and expert outputs are all-reduced.
+
+    Parameters
+    ----------
+    law : CollectiveLaw
+        The all-reduce over the replica.
+    hidden : int
+        Width of the hidden vector.
+    n_layers, n_moe_layers : int
+        Layers of the model.
+    """
+
+    def __init__(
+        self, law: CollectiveLaw, *, hidden: int, n_layers: int, n_moe_layers: int
+    ) -> None:
+        self._law = law
+        self._reduce = _GroupReduce(law, row_bytes=hidden * 2.0)
+        self._n_layers = n_layers
+        self._shape = (n_moe_layers, law.n_ranks)
+
+    def group_reduce_s(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the all-reduce after attention or a dense part, shape (1,). [s]"""
+        return self._reduce.time_s(rows)
+
+    def expert_exchanges(self, routed: StepRouting, *, tokens: NDArray[np.int64]) -> Exchanged:  # noqa: ARG002 protocol
+        """Return no dispatch, and the all-reduce as the combine."""
+        busy = np.full(self._shape, float(self._reduce.time_s(tokens)[0]))
+        nothing = np.zeros(self._shape)
+        return (
+            PortTimes(egress_s=nothing, ingress_s=nothing, latency_s=0.0),
+            PortTimes(egress_s=busy, ingress_s=busy, latency_s=0.0),
+        )
+
+    def sent_bytes(self, routed: StepRouting, *, tokens: NDArray[np.int64]) -> SentBytes:  # noqa: ARG002 protocol
+        """Return the bytes of two all-reduces in each layer. [B]"""
+        return 2 * self._n_layers * self._reduce.sent_bytes(float(tokens.sum())), 0.0
+
+
+class DispatchCombine:
+    """Attention groups with their own tokens: dispatch to experts and combine.
+
+    Parameters
+    ----------
+    exchange : MoeExchange
+        The kernels.
+    tp : int
+        GPUs of an attention group.
+    reduce_law : CollectiveLaw or None
+        All-reduce within a group of more than one GPU.
+    payload_bytes : float
+        One copy of one token, dispatched and combined. [B]
+    hidden, n_layers : int
+        Width and layers of the model.
+    family : Family
+        The kernels; decides how many copies a token makes.
+    n_ranks : int
+        GPUs of the replica.
+    """
+
+    def __init__(
+        self,
+        exchange: MoeExchange,
+        *,
+        tp: int,
+        reduce_law: CollectiveLaw | None,
+        payload_bytes: float,
+        hidden: int,
+        n_layers: int,
+        family: Family,
+        n_ranks: int,
+    ) -> None:
+        self._exchange = exchange
+        self._tp = tp
+        self._reduce = _GroupReduce(reduce_law, row_bytes=hidden * 2.0)
+        self._payload_bytes = payload_bytes
+        self._n_layers = n_layers
+        self._family = family
+        self._n_ranks = n_ranks
+
+    def group_reduce_s(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the all-reduce within each attention group, shape (n_groups,). [s]"""
+        return self._reduce.time_s(rows)
+
+    def expert_exchanges(self, routed: StepRouting, *, tokens: NDArray[np.int64]) -> Exchanged:
+        """Return dispatch and combine of every MoE layer."""
+        traffic = routed
+        if routed.copies_out.shape[1] != self._n_ranks:
+            n_layers = len(routed.copies_out)
+            traffic = StepRouting.zeros(n_layers=n_layers, n_experts=1, n_ranks=self._n_ranks)
+        own = np.repeat(tokens, self._tp) / self._tp
+        return (
+            self._exchange.dispatch_times(traffic, tokens=own),
+            self._exchange.combine_times(traffic, tokens=own),
+        )
+
+    def sent_bytes(self, routed: StepRouting, *, tokens: NDArray[np.int64]) -> SentBytes:
+        """Return the bytes of all dispatches, combines and all-reduces of a step. [B]"""
+        reduced = self._n_layers * self._reduce.sent_bytes(float(tokens.sum()))
+        if self._family is Family.ALLGATHER_REDUCESCATTER:
+            copies = len(routed.copies_out) * float(tokens.sum()) * (self._n_ranks - 1)
+            return copies * self._payload_bytes + reduced, 0.0
+        if self._family in _PER_ASSIGNMENT:
+            total = float(routed.assignments_out.sum())
+            remote = float(routed.remote_assignments_out.sum())
+        else:
+            total = float(routed.copies_out.sum())
+            remote = float(routed.node_copies_out.sum())
+        return (total - remote) * self._payload_bytes + reduced, remote * self._payload_bytes

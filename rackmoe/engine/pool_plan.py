@@ -1,0 +1,36 @@
+"""What the replicas of a pool share."""
+
+from dataclasses import dataclass
+
+from rackmoe.engine.step import StepLaw
+from rackmoe.model.memory import MemoryPlan
+from rackmoe.records import Pool as PoolRole
+from rackmoe.scenario.deployment import Pool
+from rackmoe.serving.batching import BatchLimits
+
+__all__ = ["PoolPlan"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolPlan:
+    """What all replicas of a pool share.
+
+    Attributes
+    ----------
+    role : records.Pool
+        What the pool does.
+    pool : Pool
+        Its shape.
+    limits : BatchLimits
+        What bounds its steps.
+    memory : MemoryPlan
+        What the memory of a rank holds.
+    law : StepLaw
+        How long its steps take.
+    """
+
+    role: PoolRole
+    pool: Pool
+    limits: BatchLimits
+    memory: MemoryPlan
+    law: StepLaw

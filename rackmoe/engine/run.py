@@ -1,0 +1,172 @@
+"""One run on the clock: from requests to records."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import simpy
+from numpy.typing import NDArray
+
+from rackmoe.engine.assembly import build_replicas, plan_pool
+from rackmoe.engine.client import ClosedLoopClient, MeasuredRequests, OpenLoopClient
+from rackmoe.engine.clock import PICOSECONDS_PER_S, to_picoseconds, to_seconds
+from rackmoe.engine.kv_links import build_kv_links
+from rackmoe.engine.ledger import Ledger
+from rackmoe.engine.pool_plan import PoolPlan
+from rackmoe.engine.rack import Rack
+from rackmoe.records import Records
+from rackmoe.scenario.resolved import Scenario
+from rackmoe.serving.workload import RequestTable
+from rackmoe.streams import Streams
+
+__all__ = ["EngineRun", "Progress", "run_engine"]
+
+Progress = Callable[[float, int], None]
+"""Takes the simulated time in seconds and the measured requests that have ended."""
+
+_PROGRESS_EVERY_S = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineRun:
+    """What a run leaves behind.
+
+    Attributes
+    ----------
+    records : Records
+        Everything that was written down.
+    plans : tuple of PoolPlan
+        The pools, with the expert loads that their laws summed up.
+    replica_pools : tuple of int
+        Index of the pool of each replica.
+    n_arrived, n_unfinished : int
+        Requests that were sent, and measured ones that had not ended.
+    end_s : float
+        When the run ended. [s]
+    warnings : tuple of str
+        What a reader of the figures has to know.
+    """
+
+    records: Records
+    plans: tuple[PoolPlan, ...]
+    replica_pools: tuple[int, ...]
+    n_arrived: int
+    n_unfinished: int
+    end_s: float
+    warnings: tuple[str, ...]
+
+
+def run_engine(
+    scenario: Scenario,
+    *,
+    requests: RequestTable,
+    is_measured: NDArray[np.bool_],
+    seed: int,
+    until_s: float | None = None,
+    progress: Progress | None = None,
+) -> EngineRun:
+    """Run a scenario until every measured request has ended.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        What is simulated.
+    requests : RequestTable
+        The traffic.
+    is_measured : ndarray of shape (n_requests,), bool
+        Requests that are followed to their end; the others only keep the machine busy.
+    seed : int
+        Seed of all random streams.
+    until_s : float, optional
+        Simulated time at which the run ends in any case. [s]
+    progress : callable, optional
+        Called every quarter of a simulated second.
+
+    Returns
+    -------
+    EngineRun
+        Records and pools.
+    """
+    env = simpy.Environment(initial_time=0)
+    streams = Streams(seed)
+    names = list(scenario.document.deployment.pools)
+    plans = [plan_pool(scenario, name, streams=streams) for name in names]
+    ledger = Ledger(
+        n_input_tokens=requests.input_tokens, n_output_tokens=requests.output_tokens
+    )
+    ledger.trace_row[:] = _trace_rows(plans, len(requests), streams)
+    records = Records()
+    measured = MeasuredRequests(env, is_measured=is_measured)
+    links = build_kv_links(env, scenario, plans=plans)
+    rack = Rack(env, ledger=ledger, links=links, ended=lambda ids: _ended(measured, client, ids))
+    replicas = build_replicas(env, plans=plans, ledger=ledger, steps=records.steps, hooks=rack)
+    rack.install(replicas)
+    client = _client(env, scenario, requests=requests, ledger=ledger, submit=rack.submit)
+    if progress is not None:
+        _report(env, measured, progress)
+    stops = [measured.done]
+    if until_s is not None:
+        stops.append(env.timeout(to_picoseconds(until_s)))
+    env.run(until=simpy.AnyOf(env, stops))
+    for replica in replicas:
+        replica.settle()
+    ledger.write(records.requests)
+    if links is not None:
+        links.write(records.links)
+    for plan in plans:
+        plan.law.write_experts(records.experts)
+    pools = tuple(names.index(r.pool.name.lower()) for r in replicas)
+    return EngineRun(
+        records=records,
+        plans=tuple(plans),
+        replica_pools=pools,
+        n_arrived=len(records.requests),
+        n_unfinished=measured.n_left,
+        end_s=to_seconds(env.now),
+        warnings=(),
+    )
+
+
+def _ended(
+    measured: MeasuredRequests,
+    client: OpenLoopClient | ClosedLoopClient,
+    requests: NDArray[np.int64],
+) -> None:
+    measured.ended(requests)
+    client.ended(len(requests))
+
+
+def _client(
+    env: simpy.Environment,
+    scenario: Scenario,
+    *,
+    requests: RequestTable,
+    ledger: Ledger,
+    submit: Callable[[int], None],
+) -> OpenLoopClient | ClosedLoopClient:
+    concurrency = scenario.document.workload.arrivals.closed_loop
+    if concurrency is not None:
+        return ClosedLoopClient(env, concurrency=concurrency, ledger=ledger, submit=submit)
+    return OpenLoopClient(env, arrival_s=requests.arrival_s, ledger=ledger, submit=submit)
+
+
+def _trace_rows(plans: list[PoolPlan], n_requests: int, streams: Streams) -> NDArray[np.int64]:
+    """Give each request a place in the routing trace where its decode starts."""
+    n_rows = max(plan.law.routing.n_rows for plan in plans)
+    if not n_rows:
+        return np.zeros(n_requests, dtype=np.int64)
+    return streams.rng("trace rows").integers(0, n_rows, size=n_requests)
+
+
+def _report(env: simpy.Environment, measured: MeasuredRequests, progress: Progress) -> None:
+    n = measured.n_left
+
+    def tick(_: simpy.Event) -> None:
+        progress(to_seconds(env.now), n - measured.n_left)
+        schedule()
+
+    def schedule() -> None:
+        event = env.timeout(int(_PROGRESS_EVERY_S * PICOSECONDS_PER_S))
+        event.callbacks.append(tick)
+
+    schedule()
