@@ -325,7 +325,7 @@ def _typed(values: NDArray[np.float64], column: Column) -> NDArray[Any]:
     if wrong.any():
         row = int(np.argmax(wrong))
         raise InvariantError(
-            f"{column.name} at row {row}: {values[row]!r}; expected {_expectation(column)}"
+            f"{column.name} at row {row}: {float(values[row])!r}; expected {_expectation(column)}"
         )
     return values.astype(column.dtype)
 

@@ -104,7 +104,7 @@ def check_steps(steps: pd.DataFrame) -> None:
             row = int(np.argmax(is_broken))
             raise InvariantError(
                 f"LAW-05 at t={start_s[row]:.6f} s, replica {replica[row]}: a step of"
-                f" {duration_s[row]!r} s {what}"
+                f" {float(duration_s[row])!r} s {what}"
             )
 
 
@@ -134,8 +134,8 @@ def check_power(power: pd.DataFrame) -> None:
         if is_broken.any():
             row = power.iloc[int(np.argmax(is_broken))]
             raise InvariantError(
-                f"LAW-07 at t={row['start_s']:.6f} s, {row['part']}: power_w {row['power_w']!r}"
-                f" over {row['duration_s']!r} s against {column} {row[column]!r}"
+                f"LAW-07 at t={row['start_s']:.6f} s, {row['part']}: power_w {row['power_w']}"
+                f" over {row['duration_s']} s against {column} {row[column]}"
             )
 
 

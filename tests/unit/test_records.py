@@ -69,14 +69,14 @@ def test_a_code_without_a_label_is_a_bug() -> None:
     table = Table(REQUEST_COLUMNS)
     row = dict.fromkeys((column.name for column in REQUEST_COLUMNS), 0) | {"state": 9}
     table.append_row(tuple(row.values()))
-    with pytest.raises(InvariantError, match=r"state at row 0: .*9.0.*; expected a code below 4"):
+    with pytest.raises(InvariantError, match=r"state at row 0: 9.0; expected a code below 4"):
         table.to_arrays()
 
 
 def test_a_broken_count_is_a_bug() -> None:
     table = Table(EXPERT_COLUMNS)
     table.append_row((0, 0, 0, 0, float("nan")))
-    with pytest.raises(InvariantError, match=r"n_assignments at row 0: .*nan.*; expected a whole"):
+    with pytest.raises(InvariantError, match=r"n_assignments at row 0: nan; expected a whole"):
         table.to_arrays()
 
 

@@ -63,9 +63,7 @@ def test_a_row_with_another_number_of_fields_is_named(row: str) -> None:
     ["NaN", "NaT", "", "12.5", "2023", "2023-11-16", "18:15:46", "2023-11-16 18:15:46+02:00"],
 )
 def test_a_time_of_another_form_is_named(time: str) -> None:
-    with pytest.raises(
-        TraceError, match=r"a.csv:2: TIMESTAMP: .*; expected a time in UTC such as"
-    ):
+    with pytest.raises(TraceError, match=r"a.csv:2: TIMESTAMP: .*; expected a time in UTC such"):
         read(AZURE, f"{time},1,1")
 
 

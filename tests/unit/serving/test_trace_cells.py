@@ -44,9 +44,7 @@ def test_arrivals_start_at_zero() -> None:
 
 
 def test_rows_out_of_order_are_named() -> None:
-    with pytest.raises(
-        TraceError, match=r"trace.csv:4: time: 4; expected at least 5, the time of"
-    ):
+    with pytest.raises(TraceError, match=r"trace.csv:4: time: 4; expected at least 5, the time"):
         cells(1, 5, 4).arrivals_s(np.array([1.0, 5.0, 4.0]))
 
 
