@@ -3,7 +3,7 @@
 import itertools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -142,18 +142,20 @@ def parse_document(text: str, *, model: type[D], place: str) -> D:
         ``place:line:column: path: value; what was expected; what to do``.
     """
     tree, problems = compose_yaml(text, place=place)
-    return _validate(tree, model=model, earlier=problems)
+    return validate_tree(tree, model=model, earlier=problems)
 
 
-def validate_tree(tree: Node, *, model: type[D]) -> D:
+def validate_tree(tree: Node, *, model: type[D], earlier: Sequence[Problem] = ()) -> D:
     """Return the document of a tree, after overrides have been applied to it.
 
     Parameters
     ----------
     tree : ScalarNode or ListNode or MapNode
-        From `parse_yaml`.
+        From `parse_yaml` or `compose_yaml`.
     model : type of Document
         What the tree must be.
+    earlier : sequence of Problem
+        What `compose_yaml` found, to be reported together with the rest.
 
     Returns
     -------
@@ -165,7 +167,22 @@ def validate_tree(tree: Node, *, model: type[D]) -> D:
     ConfigError
         With every problem of the tree, one line each.
     """
-    return _validate(tree, model=model, earlier=[])
+    schema = document_schema(model)
+    problems = [*earlier, *_version_problems(tree, schema=schema)]
+    if len(problems) > len(earlier):
+        _raise(problems, tree=tree)
+    if "sources" in model.model_fields:
+        problems += check_sources(tree)
+    try:
+        document = model.model_validate_json(
+            json.dumps(node_data(tree)), by_alias=True, by_name=False
+        )
+    except ValidationError as error:
+        problems += validation_problems(error, tree=tree, schema=schema)
+        _raise(problems, tree=tree)
+    if problems:
+        _raise(problems, tree=tree)
+    return document
 
 
 @cache
@@ -199,26 +216,6 @@ def _with_short_names(schema: dict[str, Any]) -> dict[str, Any]:
         text = text.replace(f'"#/$defs/{name}"', f'"#/$defs/{short}"')
     renamed: dict[str, Any] = json.loads(text)
     return renamed
-
-
-def _validate(tree: Node, *, model: type[D], earlier: list[Problem]) -> D:
-    """Return the document, or raise all problems in the order of the file."""
-    schema = document_schema(model)
-    problems = [*earlier, *_version_problems(tree, schema=schema)]
-    if len(problems) > len(earlier):
-        _raise(problems, tree=tree)
-    if "sources" in model.model_fields:
-        problems += check_sources(tree)
-    try:
-        document = model.model_validate_json(
-            json.dumps(node_data(tree)), by_alias=True, by_name=False
-        )
-    except ValidationError as error:
-        problems += validation_problems(error, tree=tree, schema=schema)
-        _raise(problems, tree=tree)
-    if problems:
-        _raise(problems, tree=tree)
-    return document
 
 
 def _version_problems(tree: Node, *, schema: Mapping[str, Any]) -> list[Problem]:
