@@ -1,8 +1,4 @@
-"""Which architectures are understood, and how each is read.
-
-The keys and their meaning follow the files that ship with the checkpoints and the
-configuration classes of Hugging Face Transformers.
-"""
+"""Which architectures are understood, and how each is read."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -61,6 +57,8 @@ _LATENT = Family(build=read_deepseek, nvfp4_attention="bf16")
 _LATENT_SPARSE = Family(build=read_deepseek_sparse, nvfp4_attention="bf16")
 _BLOCK_SPARSE_EXPERT = "block_sparse_moe.experts.0.w1"
 
+# Keys and their meaning follow the files that ship with the checkpoints and the configuration
+# classes of Hugging Face Transformers.
 FAMILIES: Final = MappingProxyType(
     {
         "DeepseekV3ForCausalLM": _LATENT,

@@ -83,7 +83,7 @@ class MemoryBudget:
 
     @property
     def usable_bytes(self) -> float:
-        """Memory for weights and cache, in bytes."""
+        """Memory [B] for weights and cache."""
         return self.hbm_bytes * self.usable_frac - self.workspace_bytes
 
 
