@@ -3,16 +3,20 @@
 import math
 
 import simpy
+from simpy.events import EventPriority
 
 from rackmoe.network.flow_table import PS_PER_S
 
-__all__ = ["LateEvent", "now_s", "to_ps"]
+__all__ = ["PICOSECONDS_PER_S", "LateEvent", "to_picoseconds", "to_seconds"]
 
-_LATE_PRIORITY = 2
+PICOSECONDS_PER_S = PS_PER_S
+"""Ticks of the clock in a second."""
+
+_LATE = EventPriority(2)
 """After everything else of the same instant: SimPy's own priorities are 0 and 1."""
 
 
-def to_ps(duration_s: float) -> int:
+def to_picoseconds(duration_s: float) -> int:
     """Return a duration in whole picoseconds, rounded up.
 
     Parameters
@@ -27,26 +31,31 @@ def to_ps(duration_s: float) -> int:
 
     Examples
     --------
-    >>> to_ps(1.5e-12)
+    >>> to_picoseconds(1.5e-12)
     2
     """
-    return math.ceil(duration_s * PS_PER_S)
+    return math.ceil(duration_s * PICOSECONDS_PER_S)
 
 
-def now_s(env: simpy.Environment) -> float:
-    """Return the time of a picosecond clock in seconds.
+def to_seconds(picoseconds: int) -> float:
+    """Return a time of the clock in seconds.
 
     Parameters
     ----------
-    env : simpy.Environment
-        The clock.
+    picoseconds : int
+        Time. [ps]
 
     Returns
     -------
     float
         Time. [s]
+
+    Examples
+    --------
+    >>> to_seconds(2_500_000_000_000)
+    2.5
     """
-    return float(env.now / PS_PER_S)
+    return float(picoseconds / PICOSECONDS_PER_S)
 
 
 class LateEvent(simpy.Event):
@@ -65,4 +74,4 @@ class LateEvent(simpy.Event):
         super().__init__(env)
         self._ok = True
         self._value = None
-        env.schedule(self, priority=_LATE_PRIORITY)
+        env.schedule(self, priority=_LATE)

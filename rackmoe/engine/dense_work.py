@@ -150,6 +150,8 @@ class DenseWork:
 
     Attributes
     ----------
+    kv_dtype : str
+        Format of the KV cache.
     class_of_layer : tuple of int
         Index of each layer's class of attention.
     """
@@ -167,7 +169,7 @@ class DenseWork:
         self._arch = arch
         self._laws = laws
         self._tp = tp
-        self._kv_dtype = kv_dtype
+        self.kv_dtype = kv_dtype
         self._windows = [group.window for group in layer_groups(arch)]
         self.class_of_layer = tuple(self._windows.index(w) for w in arch.layers.windows)
         decode = attention_gemms(arch, tp=tp, phase="decode")
@@ -302,8 +304,25 @@ class DenseWork:
                 time_s += np.where(chunks.kv_tokens > 0, expand_s, 0.0)
         return time_s
 
-    def layer_work(self, batch: StepBatch, chunks: AttentionLoad | None) -> Work:
-        """Return the work of attention and projections over all layers and groups, one GPU each.
+    def projection_work(self, batch: StepBatch) -> Work:
+        """Return the work of projections and residual passes of one layer, one GPU per group.
+
+        Parameters
+        ----------
+        batch : StepBatch
+            The step.
+
+        Returns
+        -------
+        Work
+            FLOP and HBM bytes.
+        """
+        rows = batch.decode_sequences + batch.prefill_tokens
+        moved = Work(tensor_flop=0.0, hbm_bytes=self._residual_bytes * float(rows.sum()))
+        return self.projections.work(rows) + self.absorb.work(batch.decode_sequences) + moved
+
+    def score_work(self, batch: StepBatch, chunks: AttentionLoad | None) -> Work:
+        """Return the work of the attention kernels of all layers, one GPU per group.
 
         Parameters
         ----------
@@ -317,13 +336,7 @@ class DenseWork:
         Work
             FLOP and HBM bytes.
         """
-        n_layers = self._arch.n_layers
-        rows = batch.decode_sequences + batch.prefill_tokens
-        one = self.projections.work(rows) + self.absorb.work(batch.decode_sequences)
-        total_flop = n_layers * float(one.tensor_flop)
-        total_bytes = n_layers * (
-            float(one.hbm_bytes) + self._residual_bytes * float(rows.sum())
-        )
+        total = Work(tensor_flop=0.0, hbm_bytes=0.0)
         for index, window in enumerate(self._windows):
             kv = batch.decode_kv_tokens if window is None else batch.decode_window_tokens
             work = self._decode_work(float(kv.sum()))
@@ -331,24 +344,26 @@ class DenseWork:
                 pairs = float(chunks.pairs[index].sum())
                 work = work + self._prefill_work(float(chunks.tokens.sum()), pairs)
             count = self.class_of_layer.count(index)
-            total_flop += count * float(work.tensor_flop)
-            total_bytes += count * float(work.hbm_bytes)
-        return Work(tensor_flop=total_flop, hbm_bytes=total_bytes)
+            total = total + Work(
+                tensor_flop=count * float(work.tensor_flop),
+                hbm_bytes=count * float(work.hbm_bytes),
+            )
+        return total
 
     def _decode_work(self, kv_tokens: float) -> Work:
         attention = self._arch.attention
         if isinstance(attention, LatentAttention):
             return mla_decode_work(
-                kv_tokens, mla=attention, tp=self._tp, kv_dtype=self._kv_dtype
+                kv_tokens, mla=attention, tp=self._tp, kv_dtype=self.kv_dtype
             )
-        return gqa_decode_work(kv_tokens, gqa=attention, tp=self._tp, kv_dtype=self._kv_dtype)
+        return gqa_decode_work(kv_tokens, gqa=attention, tp=self._tp, kv_dtype=self.kv_dtype)
 
     def _prefill_work(self, n_tokens: float, pairs: float) -> Work:
         attention = self._arch.attention
         if isinstance(attention, LatentAttention):
             return mla_prefill_work(
-                n_tokens, pairs=pairs, mla=attention, tp=self._tp, kv_dtype=self._kv_dtype
+                n_tokens, pairs=pairs, mla=attention, tp=self._tp, kv_dtype=self.kv_dtype
             )
         return gqa_prefill_work(
-            n_tokens, pairs=pairs, gqa=attention, tp=self._tp, kv_dtype=self._kv_dtype
+            n_tokens, pairs=pairs, gqa=attention, tp=self._tp, kv_dtype=self.kv_dtype
         )

@@ -12,30 +12,22 @@ from numpy.typing import NDArray
 from rackmoe.engine.clock import LateEvent
 from rackmoe.errors import CapacityError, InvariantError, TopologyError
 from rackmoe.network.arbitration import Arbitration, TrafficClass
-from rackmoe.network.flow_solve import BY_CLASS, BY_FLOW, BY_PRIORITY, solve
+from rackmoe.network.flow_solve import RateSolver
 from rackmoe.network.flow_table import (
     CAPACITY,
     IS_WATCHED,
     LINK_RATE,
     MAX_HOPS,
-    N_HOPS,
     N_ON,
     NEVER_PS,
     RESERVED,
     FlowTable,
-    admit,
-    pop_due,
-    remove,
 )
 
 __all__ = ["Fabric", "LinkCounters", "Transfer"]
 
-_RULES = {
-    Arbitration.PER_FLOW: BY_FLOW,
-    Arbitration.CLASSES: BY_CLASS,
-    Arbitration.PRIORITY: BY_PRIORITY,
-}
 _CLASSES = tuple(TrafficClass)
+_CLASS_INDEX = {name: index for index, name in enumerate(_CLASSES)}
 _FIRST_SLOTS = 64
 
 
@@ -111,19 +103,21 @@ class Fabric:
         self.names = tuple(names)
         self._index = {name: link for link, name in enumerate(self.names)}
         weights = class_weights or {}
-        self._class_weight = np.array([float(weights.get(c, 1.0)) for c in _CLASSES])
-        self._rule = _RULES[arbitration]
+        class_weight = np.array([float(weights.get(c, 1.0)) for c in _CLASSES])
+        self._solver = RateSolver(arbitration, class_weight=class_weight)
         self._table = FlowTable.of_links(capacity, n_classes=len(_CLASSES), n_slots=_FIRST_SLOTS)
         self._transfers: list[Transfer | None] = [None] * _FIRST_SLOTS
         self._free = list(range(_FIRST_SLOTS - 1, -1, -1))
-        self._due = np.empty(_FIRST_SLOTS, np.int64)
         self._dirty: list[int] = []
         self._is_settling = False
         self._alarm_ps = NEVER_PS
-        self._moved = np.empty(capacity.size, np.int64)
         self._watchers: dict[int, list[Callable[[], None]]] = {}
         self._paths: dict[Sequence[int], NDArray[np.int64]] = {}
-        self.n_solves = 0
+
+    @property
+    def n_solves(self) -> int:
+        """Solves until now."""
+        return self._solver.n_solves
 
     @property
     def n_links(self) -> int:
@@ -133,7 +127,7 @@ class Fabric:
     @property
     def capacity_bytes_per_s(self) -> NDArray[np.float64]:
         """Capacity of each link [B/s]."""
-        return self._table.link_values[CAPACITY].copy()
+        return np.asarray(self._table.link_values[CAPACITY].copy())
 
     def link(self, name: str) -> int:
         """Return the number of a link.
@@ -198,20 +192,13 @@ class Fabric:
         slot = self._free.pop()
         transfer = Transfer(self.env, slot)
         self._transfers[slot] = transfer
-        table = self._table
-        admit(
+        self._table.admit(
             slot,
             path,
-            n_bytes,
-            weight,
-            _CLASSES.index(traffic_class),
-            self.env.now,
-            table.link_counts,
-            table.flow_values,
-            table.flow_counts,
-            table.hops,
-            table.chain,
-            table.active,
+            n_bytes=n_bytes,
+            weight=weight,
+            klass=_CLASS_INDEX[traffic_class],
+            now_ps=int(self.env.now),
         )
         self._touch(links)
         return transfer
@@ -227,20 +214,8 @@ class Fabric:
         slot = transfer.slot
         if slot < 0:
             return
-        table = self._table
-        self._touch(table.hops[slot, : table.flow_counts[N_HOPS, slot]].tolist())
-        remove(
-            slot,
-            self.env.now,
-            table.link_values,
-            table.link_counts,
-            table.flow_values,
-            table.flow_counts,
-            table.hops,
-            table.chain,
-            table.active,
-            table.moved_bytes,
-        )
+        self._touch(self._table.path(slot))
+        self._table.remove(slot, now_ps=int(self.env.now))
         self._release(slot)
 
     def set_capacity(self, link: int, capacity_bytes_per_s: float) -> None:
@@ -318,7 +293,7 @@ class Fabric:
 
     def counters(self) -> LinkCounters:
         """Return what each link has carried until now."""
-        now_ps = self.env.now
+        now_ps = int(self.env.now)
         return LinkCounters(
             moved_bytes=self._table.moved_until_bytes(now_ps),
             busy_s=self._table.busy_until_s(now_ps),
@@ -341,7 +316,6 @@ class Fabric:
         self._table.grow()
         self._free = list(range(2 * n_old - 1, n_old - 1, -1))
         self._transfers.extend([None] * n_old)
-        self._due = np.empty(2 * n_old, np.int64)
 
     def _touch(self, links: Sequence[int]) -> None:
         self._dirty.extend(links)
@@ -351,29 +325,12 @@ class Fabric:
 
     def _settle(self, _: simpy.Event) -> None:
         self._is_settling = False
-        table = self._table
-        dirty = np.array(self._dirty, np.int64)
+        changed = np.array(self._dirty, np.int64)
         self._dirty.clear()
-        self.n_solves += 1
-        next_ps, n_moved = solve(
-            self.env.now,
-            self.n_solves,
-            self._rule,
-            dirty,
-            dirty.size,
-            self._class_weight,
-            table.link_values,
-            table.link_counts,
-            table.flow_values,
-            table.flow_counts,
-            table.hops,
-            table.chain,
-            table.active,
-            self._moved,
-        )
+        next_ps, moved = self._solver.solve(self._table, changed, now_ps=int(self.env.now))
         self._arm(next_ps)
-        if n_moved:
-            self._notify(self._moved[:n_moved].tolist())
+        if moved:
+            self._notify(moved)
 
     def _notify(self, links: Sequence[int]) -> None:
         callbacks = {id(c): c for link in links for c in self._watchers.get(link, ())}
@@ -391,25 +348,11 @@ class Fabric:
         if self.env.now != self._alarm_ps:
             return
         self._alarm_ps = NEVER_PS
-        table = self._table
-        n_due, next_ps = pop_due(
-            self.env.now,
-            table.link_values,
-            table.link_counts,
-            table.flow_values,
-            table.flow_counts,
-            table.hops,
-            table.chain,
-            table.active,
-            table.moved_bytes,
-            self._due,
-        )
-        for slot in self._due[:n_due].tolist():
-            hops = table.hops[slot, : table.flow_counts[N_HOPS, slot]]
-            self._touch(hops.tolist())
-            transfer = self._release(slot)
-            transfer.succeed()
-        if not n_due:
+        due, next_ps = self._table.pop_due(int(self.env.now))
+        for slot in due:
+            self._touch(self._table.path(slot))
+            self._release(slot).succeed()
+        if not due:
             self._arm(next_ps)
 
     def _release(self, slot: int) -> Transfer:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rackmoe.engine.assembly import build_replicas, plan_pool
 from rackmoe.engine.client import ClosedLoopClient, MeasuredRequests, OpenLoopClient
-from rackmoe.engine.clock import PICOSECONDS_PER_S, to_picoseconds, to_seconds
+from rackmoe.engine.clock import PS_PER_S, to_ps, to_s
 from rackmoe.engine.kv_links import build_kv_links
 from rackmoe.engine.ledger import Ledger
 from rackmoe.engine.pool_plan import PoolPlan
@@ -106,7 +106,7 @@ def run_engine(
         _report(env, measured, progress)
     stops = [measured.done]
     if until_s is not None:
-        stops.append(env.timeout(to_picoseconds(until_s)))
+        stops.append(env.timeout(to_ps(until_s)))
     env.run(until=simpy.AnyOf(env, stops))
     for replica in replicas:
         replica.settle()
@@ -122,7 +122,7 @@ def run_engine(
         replica_pools=pools,
         n_arrived=len(records.requests),
         n_unfinished=measured.n_left,
-        end_s=to_seconds(env.now),
+        end_s=to_s(env.now),
         warnings=(),
     )
 
@@ -162,11 +162,11 @@ def _report(env: simpy.Environment, measured: MeasuredRequests, progress: Progre
     n = measured.n_left
 
     def tick(_: simpy.Event) -> None:
-        progress(to_seconds(env.now), n - measured.n_left)
+        progress(to_s(env.now), n - measured.n_left)
         schedule()
 
     def schedule() -> None:
-        event = env.timeout(int(_PROGRESS_EVERY_S * PICOSECONDS_PER_S))
+        event = env.timeout(int(_PROGRESS_EVERY_S * PS_PER_S))
         event.callbacks.append(tick)
 
     schedule()

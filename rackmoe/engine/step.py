@@ -11,11 +11,12 @@ from rackmoe.engine.dense_work import AttentionLoad, DenseWork
 from rackmoe.engine.exchanges import ReplicaExchanges
 from rackmoe.engine.micro_batches import MicroBatch, split_batch, whole_batch
 from rackmoe.engine.planned import PlannedStep, StepTotals
+from rackmoe.engine.step_work import StepWork
 from rackmoe.model.architecture import ModelArchitecture
-from rackmoe.model.costs import Work, expert_work
 from rackmoe.network.recurrence import LayerTimes, StepPart, StepPlan, layered_step
 from rackmoe.network.slowdown import Slowdown
 from rackmoe.network.two_batch import TwoBatchPlan, two_batch_step
+from rackmoe.records import Table
 from rackmoe.routing.step import RoutingSource, StepRouting
 from rackmoe.serving.batching import StepBatch
 from rackmoe.serving.running import RunningSequences
@@ -94,8 +95,12 @@ class StepLaw:
         self._inter = arch.moe.inter
         if not shape.is_expert_parallel:
             self._inter = -(-arch.moe.inter // shape.n_gpus)
-        self.assignments = np.zeros(
-            (routing.placement.n_layers, routing.placement.n_ranks), dtype=np.float64
+        self._work = StepWork(
+            arch,
+            dense=dense,
+            tp=shape.tp,
+            n_expert_copies=shape.n_gpus // routing.placement.n_ranks,
+            expert_inter=self._inter,
         )
         self.expert_counts = np.zeros(
             (routing.placement.n_layers, routing.placement.n_experts), dtype=np.int64
@@ -151,6 +156,30 @@ class StepLaw:
             batch=batch,
         )
 
+    def write_experts(self, table: Table) -> None:
+        """Append what each physical expert computed over the run.
+
+        Parameters
+        ----------
+        table : Table
+            The expert table.
+        """
+        place, layers = self.routing.placement, np.array(self._arch.moe_layers)
+        n_layers, n_slots = place.slots.shape
+        logical = place.slots.astype(np.int64)
+        counts = np.take_along_axis(self.expert_counts, logical, axis=1)
+        copies = np.take_along_axis(place.n_replicas.astype(np.int64), logical, axis=1)
+        slot = np.arange(n_slots)
+        table.append_columns(
+            {
+                "layer": np.repeat(layers, n_slots),
+                "physical_expert": np.tile(slot, n_layers),
+                "logical_expert": logical.reshape(-1),
+                "rank": np.tile(slot // place.slots_per_rank, n_layers),
+                "n_assignments": (counts // copies).reshape(-1),
+            }
+        )
+
     # ------------------------------------------------------------------ parts of a step
     @staticmethod
     def _rows(batch: StepBatch) -> NDArray[np.int64]:
@@ -160,12 +189,13 @@ class StepLaw:
         batch = part.batch
         chunks = self._dense.chunks(batch)
         routed = self._route(part)
-        self.assignments += routed.rank_assignments
         self.expert_counts += routed.expert_counts
         times, attention_s = self._times(batch, chunks, routed)
         sent = self._exchanges.sent_bytes(routed, tokens=self._rows(batch))
+        flop_by_peak, hbm_bytes = self._work.total(batch, chunks, routed)
         total = StepTotals(
-            work=self._work(batch, chunks, routed),
+            flop_by_peak=flop_by_peak,
+            hbm_bytes=hbm_bytes,
             scale_up_bytes=sent[0],
             scale_out_bytes=sent[1],
             attention_s=attention_s,
@@ -251,33 +281,6 @@ class StepLaw:
             logits[chunk.group] += chunk.is_last
         return np.repeat(self._dense.head.time_s(logits), self.shape.tp)
 
-    def _work(
-        self, batch: StepBatch, chunks: AttentionLoad | None, routed: StepRouting
-    ) -> Work:
-        rows = self._rows(batch)
-        arch, tp = self._arch, self.shape.tp
-        one = self._dense.layer_work(batch, chunks)
-        shared = self._dense.shared.work(rows)
-        dense = self._dense.dense.work(rows)
-        n_moe, n_dense = len(arch.moe_layers), len(arch.dense_layers)
-        copies = self.shape.n_gpus // self.routing.placement.n_ranks
-        experts = expert_work(
-            float(routed.rank_assignments.sum()) * copies,
-            active_experts=float(routed.active_experts.sum()) * copies,
-            hidden=arch.hidden,
-            inter=self._inter,
-            dtype=arch.dtypes.routed_expert,
-        )
-        return Work(
-            tensor_flop=tp
-            * (float(one.tensor_flop) + n_moe * float(shared.tensor_flop))
-            + tp * n_dense * float(dense.tensor_flop)
-            + float(experts.tensor_flop),
-            hbm_bytes=tp * (float(one.hbm_bytes) + n_moe * float(shared.hbm_bytes))
-            + tp * n_dense * float(dense.hbm_bytes)
-            + float(experts.hbm_bytes),
-        )
-
 
 class _Folding:
     """Which layers come before each MoE layer: the recurrence steps from one to the next.
@@ -309,7 +312,8 @@ def _sum_totals(totals: list[StepTotals]) -> StepTotals:
     """Return the totals of both micro-batches."""
     first, second = totals
     return StepTotals(
-        work=first.work + second.work,
+        flop_by_peak=first.flop_by_peak + second.flop_by_peak,
+        hbm_bytes=first.hbm_bytes + second.hbm_bytes,
         scale_up_bytes=first.scale_up_bytes + second.scale_up_bytes,
         scale_out_bytes=first.scale_out_bytes + second.scale_out_bytes,
         attention_s=first.attention_s + second.attention_s,

@@ -20,6 +20,8 @@ from rackmoe.records import Part, Table
 __all__ = ["MachinePower", "machine_power"]
 
 _PEAKS = ("bf16", "fp8", "fp4")
+# Parts of a step in which kernels compute; a rank that waits for tokens draws less.
+_KERNELS = ("attention_s", "dense_s", "expert_s", "shared_expert_s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +125,7 @@ def machine_power(
         steps["scale_up_bytes"].to_numpy() / gpu_s / machine.scale_up.gpu_bandwidth_bytes_per_s, 1
     )
     utilization = GpuUtilization(
-        busy_frac=np.minimum(steps["gpu_busy_s"].to_numpy() / duration_s, 1.0),
+        busy_frac=np.minimum(steps[list(_KERNELS)].sum(axis=1).to_numpy() / duration_s, 1.0),
         tensor_frac=_tensor_frac(steps, machine, gpu_s),
         hbm_frac=np.minimum(
             steps["hbm_bytes"].to_numpy() / gpu_s / machine.gpu.hbm_bandwidth_bytes_per_s, 1.0

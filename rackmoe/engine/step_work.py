@@ -1,0 +1,103 @@
+"""How many FLOP and HBM bytes a step asks of all GPUs, by the peak that bounds them."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rackmoe.compute.bounds import peak_key
+from rackmoe.engine.dense_work import AttentionLoad, DenseWork
+from rackmoe.model.architecture import ModelArchitecture
+from rackmoe.model.costs import Work, expert_work
+from rackmoe.routing.step import StepRouting
+from rackmoe.serving.batching import StepBatch
+
+__all__ = ["StepWork"]
+
+_PEAKS = ("bf16", "fp8", "fp4")
+
+
+class _Sum:
+    """FLOP by peak and HBM bytes."""
+
+    def __init__(self) -> None:
+        self.flop_by_peak = np.zeros(len(_PEAKS))
+        self.hbm_bytes = 0.0
+
+    def add(self, work: Work, *, dtype: str, times: float) -> None:
+        """Add the work of an operator that computes in a format."""
+        self.flop_by_peak[_PEAKS.index(peak_key(dtype))] += times * float(work.tensor_flop)
+        self.hbm_bytes += times * float(work.hbm_bytes)
+
+
+class StepWork:
+    """The work of the steps of one pool.
+
+    Parameters
+    ----------
+    arch : ModelArchitecture
+        The model.
+    dense : DenseWork
+        Everything but the routed experts.
+    tp : int
+        GPUs of an attention group.
+    n_expert_copies : int
+        Ranks that each compute the routed work of one expert rank.
+    expert_inter : int
+        Width of a routed expert on one rank.
+    """
+
+    def __init__(
+        self,
+        arch: ModelArchitecture,
+        *,
+        dense: DenseWork,
+        tp: int,
+        n_expert_copies: int,
+        expert_inter: int,
+    ) -> None:
+        self._arch = arch
+        self._dense = dense
+        self._tp = tp
+        self._n_copies = n_expert_copies
+        self._inter = expert_inter
+
+    def total(
+        self, batch: StepBatch, chunks: AttentionLoad | None, routed: StepRouting
+    ) -> tuple[NDArray[np.float64], float]:
+        """Return the work of a step over all GPUs.
+
+        Parameters
+        ----------
+        batch : StepBatch
+            The step.
+        chunks : AttentionLoad or None
+            Its prompts.
+        routed : StepRouting
+            Its expert loads.
+
+        Returns
+        -------
+        flop_by_peak : ndarray of shape (3,)
+            At the 16-, 8- and 4-bit peak. [FLOP]
+        hbm_bytes : float
+            Traffic. [B]
+        """
+        arch, dense, tp = self._arch, self._dense, self._tp
+        dtypes = arch.dtypes
+        rows = batch.decode_sequences + batch.prefill_tokens
+        n_moe, n_dense = len(arch.moe_layers), len(arch.dense_layers)
+        total = _Sum()
+        total.add(
+            dense.projection_work(batch), dtype=dtypes.attention, times=tp * arch.n_layers
+        )
+        total.add(dense.score_work(batch, chunks), dtype=dense.kv_dtype, times=tp)
+        total.add(dense.shared.work(rows), dtype=dtypes.shared_expert, times=tp * n_moe)
+        total.add(dense.dense.work(rows), dtype=dtypes.dense, times=tp * n_dense)
+        experts = expert_work(
+            float(routed.rank_assignments.sum()) * self._n_copies,
+            active_experts=float(routed.active_experts.sum()) * self._n_copies,
+            hidden=arch.hidden,
+            inter=self._inter,
+            dtype=dtypes.routed_expert,
+        )
+        total.add(experts, dtype=dtypes.routed_expert, times=1.0)
+        return total.flop_by_peak, total.hbm_bytes
