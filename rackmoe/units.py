@@ -175,7 +175,7 @@ UNIT_SUFFIXES: Mapping[str, Dimension | None] = MappingProxyType(
         "_requests_per_s": Dimension.RATE,
         "_tokens_per_s": Dimension.RATE,
         "_tokens_per_j": None,
-        "_usd_per_mtoken": Dimension.USD_PER_MTOKEN,
+        "_usd_per_million_tokens": Dimension.USD_PER_MTOKEN,
         "_usd_per_kwh": Dimension.USD_PER_KWH,
         "_usd_per_h": Dimension.USD_PER_HOUR,
         "_j_per_byte": Dimension.ENERGY_PER_BYTE,

@@ -14,7 +14,7 @@ UNITS = {
     "_requests_per_s": {"requests/s", "1/s"},
     "_tokens_per_s": {"tokens/s", "1/s"},
     "_tokens_per_j": {"tokens/J", "1/J"},
-    "_usd_per_mtoken": {"USD/Mtoken"},
+    "_usd_per_million_tokens": {"USD/Mtoken", "USD per 1e6 tokens"},
     "_usd_per_kwh": {"USD/kWh"},
     "_usd_per_h": {"USD/h"},
     "_j_per_byte": {"J/B"},
@@ -31,7 +31,7 @@ UNITS = {
 SECTION = re.compile(r"^(?P<title>[A-Z][A-Za-z ]+)\n-{3,}$", re.MULTILINE)
 ENTRY = re.compile(r"^(?P<names>[*\w][*\w, .]*)(?: : .*)?$")
 QUALIFIER = re.compile(
-    r"(?:_per_(?!s$|s_|j$|h$|kwh$|mtoken$|byte$|flop$)[a-z]+|_both_directions)+$"
+    r"(?:_per_(?!s$|s_|j$|h$|kwh$|million_tokens$|byte$|flop$)[a-z]+|_both_directions)+$"
 )
 BRACKET = re.compile(r"\[(?P<unit>[^\]]+)\]")
 
@@ -39,7 +39,7 @@ BRACKET = re.compile(r"\[(?P<unit>[^\]]+)\]")
 def sections_of(docstring):
     """Return the text below each heading."""
     marks = list(SECTION.finditer(docstring))
-    ends = [mark.start() for mark in marks[1:]] + [len(docstring)]
+    ends = [*(mark.start() for mark in marks[1:]), len(docstring)][: len(marks)]
     return {
         mark["title"]: docstring[mark.end() : end] for mark, end in zip(marks, ends, strict=True)
     }
@@ -62,7 +62,7 @@ def entries_of(section):
 
 def unit_of(name):
     """Return the units that may stand in brackets after a name, or None."""
-    stem = QUALIFIER.sub("", name)
+    stem = QUALIFIER.sub("", f"_{name}")
     for suffix in UNIT_SUFFIXES:
         if stem.endswith(suffix):
             return UNITS.get(suffix)
@@ -83,7 +83,7 @@ def missing_units(names, *, entries):
         if units and name not in entries:
             yield f"{name} is not described"
         elif units and not has_unit(entries[name], units=units, tail=tail):
-            yield f"{name} lacks [{sorted(units)[0]}]"
+            yield f"{name} lacks [{min(units)}]"
 
 
 def test_module_docstring_is_one_line(module):
@@ -115,7 +115,7 @@ def test_returned_quantities_are_described_with_their_unit(module):
             continue
         returns = sections_of(docstring).get("Returns", "") or docstring
         if not has_unit(returns, units=units, tail=bool(QUALIFIER.search(function.node.name))):
-            found.append(f"{function.where} lacks [{sorted(units)[0]}]")
+            found.append(f"{function.where} lacks [{min(units)}]")
     assert not found, f"STYLE 4: the unit closes a description in brackets: {found}"
 
 
@@ -157,8 +157,12 @@ def test_the_check_of_units_tells_good_from_bad(name, text, is_good):
 
 
 def test_sections_and_their_entries_are_told_apart():
-    docstring = "Do.\n\nParameters\n----------\na_s : float\n    A. [s]\n\nReturns\n-------\nfloat\n    B. [J]"
+    docstring = (
+        "Do.\n\nParameters\n----------\na_s : float\n    A. [s]\n\n"
+        "Returns\n-------\nfloat\n    B. [J]"
+    )
     sections = sections_of(docstring)
     assert list(sections) == ["Parameters", "Returns"]
     assert "[J]" not in sections["Parameters"]
     assert list(entries_of(sections["Parameters"])) == ["a_s"]
+    assert sections_of("Do.") == {}
