@@ -13,7 +13,15 @@ from rackmoe.errors import ConfigError
 from rackmoe.network.startup import overlapped_s, ramped_s
 from rackmoe.network.traffic import ExpertGroup, PortTimes, Traffic, balanced_traffic
 
-__all__ = ["Exchange", "ExchangeLaw", "GroupPorts", "IdealExchange", "balanced_time_s"]
+__all__ = [
+    "Exchange",
+    "ExchangeLaw",
+    "GroupPorts",
+    "IdealExchange",
+    "PortCopies",
+    "balanced_time_s",
+    "family_copies",
+]
 
 Floats = NDArray[np.float64]
 _Pair = tuple[Floats, Floats]
@@ -66,40 +74,47 @@ class GroupPorts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Copies:
-    """Copies that a rank sends and receives over each kind of port."""
+class PortCopies:
+    """Copies that a rank sends and receives over each kind of port.
+
+    Attributes
+    ----------
+    port, nic : tuple of two ndarray of shape (n_layers, n_ranks), or None
+        Copies on the side of the tokens' owner, then on the side of the experts; None
+        where the family does not use the port.
+    """
 
     port: _Pair | None
     nic: _Pair | None
 
 
-def _rank_copies(traffic: Traffic) -> _Copies:
+def _rank_copies(traffic: Traffic) -> PortCopies:
     """One copy per destination rank, all through the scale-up fabric."""
-    return _Copies(port=(traffic.copies_out, traffic.copies_in), nic=None)
+    return PortCopies(port=(traffic.copies_out, traffic.copies_in), nic=None)
 
 
-def _forwarded_copies(traffic: Traffic) -> _Copies:
+def _forwarded_copies(traffic: Traffic) -> PortCopies:
     """One copy per remote domain over the NIC, then one per rank inside its domain."""
-    return _Copies(
+    return PortCopies(
         port=(traffic.copies_out, traffic.copies_in),
         nic=(traffic.node_copies_out, traffic.node_copies_in),
     )
 
 
-def _assignment_copies(traffic: Traffic) -> _Copies:
+def _assignment_copies(traffic: Traffic) -> PortCopies:
     """One copy per assignment: remote ones over the NIC, local ones over the fabric."""
     out, into = traffic.remote_assignments_out, traffic.remote_assignments_in
-    return _Copies(
+    return PortCopies(
         port=(traffic.assignments_out - out, traffic.assignments_in - into), nic=(out, into)
     )
 
 
-def _rdma_copies(traffic: Traffic) -> _Copies:
+def _rdma_copies(traffic: Traffic) -> PortCopies:
     """One copy per assignment, all over the NIC."""
-    return _Copies(port=None, nic=(traffic.assignments_out, traffic.assignments_in))
+    return PortCopies(port=None, nic=(traffic.assignments_out, traffic.assignments_in))
 
 
-_COPIES: Mapping[Family, Callable[[Traffic], _Copies]] = MappingProxyType(
+_COPIES: Mapping[Family, Callable[[Traffic], PortCopies]] = MappingProxyType(
     {
         Family.NVLINK_ONE_SIDED: _rank_copies,
         Family.NVLINK_TWO_SIDED: _rank_copies,
@@ -110,6 +125,29 @@ _COPIES: Mapping[Family, Callable[[Traffic], _Copies]] = MappingProxyType(
 )
 _OWNER, _EXPERT = _SIDES = (0, 1)  # the rank that owns the token; the rank of its expert
 _ONE_DOMAIN = (Family.NVLINK_ONE_SIDED, Family.NVLINK_TWO_SIDED)
+
+
+def family_copies(family: Family, *, traffic: Traffic, n_domains: int) -> PortCopies:
+    """Return the copies that a family sends over each kind of port.
+
+    Parameters
+    ----------
+    family : Family
+        A family with measured kernels.
+    traffic : Traffic
+        Copies of tokens per layer and rank.
+    n_domains : int
+        Scale-up domains of the group; with one, only pure RDMA uses the NIC.
+
+    Returns
+    -------
+    PortCopies
+        Of a dispatch; a combine swaps the sides.
+    """
+    copies = _COPIES[family](traffic)
+    if n_domains > 1 or family is Family.DEEPEP_LOW_LATENCY_RDMA:
+        return copies
+    return PortCopies(port=copies.port, nic=None)
 
 
 class ExchangeLaw:
@@ -184,10 +222,8 @@ class ExchangeLaw:
         self._nic_copy_s = payload_bytes / (
             constants.nic_efficiency * ports.nic_bandwidth_bytes_per_s
         )
-        is_rdma = constants.family is Family.DEEPEP_LOW_LATENCY_RDMA
-        self._has_nic = ports.n_domains > 1 or is_rdma
+        self._n_domains = ports.n_domains
         self._in_network = combine_in_network and self._is_combine
-        self._copies = _COPIES[constants.family]
 
     def port_times(
         self, traffic: Traffic, *, tokens: Floats, port_frac: Floats | float = 1.0
@@ -197,7 +233,7 @@ class ExchangeLaw:
         if self._is_prepare:
             own = np.broadcast_to(self._beyond_start(token_s), traffic.copies_out.shape)
             return PortTimes(egress_s=own, ingress_s=np.zeros_like(own), latency_s=self.latency_s)
-        copies = self._copies(traffic)
+        copies = family_copies(self.constants.family, traffic=traffic, n_domains=self._n_domains)
         copy_s = overlapped_s(self._port_copy_s / port_frac, self._sm_copy_s)
         parts: tuple[list[Floats], list[Floats]] = ([token_s], [])
         for side in _SIDES:
@@ -206,7 +242,7 @@ class ExchangeLaw:
                 if self._in_network and side == _OWNER:
                     n_copies = np.minimum(n_copies, tokens)
                 parts[side].append(n_copies * copy_s)
-            if self._has_nic and copies.nic is not None:
+            if copies.nic is not None:
                 parts[side].append(copies.nic[side] * self._nic_copy_s)
         owner_s = self._beyond_start(overlapped_s(*parts[_OWNER]))
         expert_s = self._beyond_start(overlapped_s(*parts[_EXPERT]))
