@@ -100,12 +100,12 @@ _PLAIN = (
         "1/s/MW",
         "output_tokens_per_s per megawatt of provisioned_power_w",
     ),
-    ("cost_usd_per_hour", "USD/h", "GPUs times the cost of a GPU-hour"),
+    ("cost_usd_per_h", "USD/h", "GPUs times the cost of a GPU-hour"),
     ("usd_per_million_output_tokens", "USD/1e6", "whole cost over the output tokens"),
     ("usd_per_million_total_tokens", "USD/1e6", "whole cost over input + output tokens"),
-    ("revenue_usd_per_hour", "USD/h", "tokens per hour times their prices"),
-    ("revenue_usd_per_rack_hour", "USD/h", "revenue_usd_per_hour over the racks"),
-    ("revenue_usd_per_mwh", "USD/MWh", "revenue_usd_per_hour per megawatt of it_power_w"),
+    ("revenue_usd_per_h", "USD/h", "tokens per hour times their prices"),
+    ("revenue_usd_per_h_per_rack", "USD/h", "revenue_usd_per_h over the racks"),
+    ("revenue_usd_per_h_per_mw", "USD/h/MW", "revenue_usd_per_h per megawatt of it_power_w"),
     ("margin_frac", "1", "1 - cost / revenue"),
 )
 

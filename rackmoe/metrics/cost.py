@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["TokenPrices", "cost_figures", "gpu_hour_usd", "revenue_figures"]
+__all__ = ["TokenPrices", "cost_figures", "gpu_cost_usd_per_h", "revenue_figures"]
 
 HOURS_PER_YEAR = 8760.0
 S_PER_HOUR = 3600.0
@@ -26,24 +26,24 @@ class TokenPrices:
     output_usd_per_million_tokens: float
 
 
-def gpu_hour_usd(
-    capex_usd_per_gpu: float,
+def gpu_cost_usd_per_h(
+    capex_usd: float,
     *,
     amortization_years: float,
-    facility_power_w_per_gpu: float,
-    usd_per_kwh: float,
+    facility_power_w: float,
+    electricity_usd_per_kwh: float,
 ) -> float:
     """Return the cost of owning a GPU for an hour.
 
     Parameters
     ----------
-    capex_usd_per_gpu : float
+    capex_usd : float
         Purchase price of the machine, its share of one GPU. [USD]
     amortization_years : float
         Years over which it is written off, every hour alike.
-    facility_power_w_per_gpu : float
+    facility_power_w : float
         Mean facility power, its share of one GPU. [W]
-    usd_per_kwh : float
+    electricity_usd_per_kwh : float
         Price of energy. [USD/kWh]
 
     Returns
@@ -53,27 +53,27 @@ def gpu_hour_usd(
 
     Examples
     --------
-    >>> round(gpu_hour_usd(43800.0, amortization_years=5.0, facility_power_w_per_gpu=2000.0,
-    ...                    usd_per_kwh=0.10), 6)
+    >>> round(gpu_cost_usd_per_h(43800.0, amortization_years=5.0, facility_power_w=2000.0,
+    ...                    electricity_usd_per_kwh=0.10), 6)
     1.2
     """
-    depreciation = capex_usd_per_gpu / (amortization_years * HOURS_PER_YEAR)
-    return depreciation + facility_power_w_per_gpu / W_PER_KW * usd_per_kwh
+    depreciation = capex_usd / (amortization_years * HOURS_PER_YEAR)
+    return depreciation + facility_power_w / W_PER_KW * electricity_usd_per_kwh
 
 
 def cost_figures(
-    throughput: Mapping[str, float], *, n_gpus: int, usd_per_gpu_hour: float
+    figures: Mapping[str, float], *, n_gpus: int, usd_per_gpu_hour: float
 ) -> dict[str, float]:
     """Return the cost of a million tokens.
 
     Parameters
     ----------
-    throughput : mapping of str to float
+    figures : mapping of str to float
         ``output_tokens_per_s`` and ``total_tokens_per_s``. [1/s]
     n_gpus : int
         GPUs that are paid for.
     usd_per_gpu_hour : float
-        Rent, or the result of `gpu_hour_usd`. [USD/h]
+        Rent, or the result of `gpu_cost_usd_per_h`. [USD/h]
 
     Returns
     -------
@@ -82,33 +82,31 @@ def cost_figures(
     """
     usd_per_s = n_gpus * usd_per_gpu_hour / S_PER_HOUR
     return {
-        "cost_usd_per_hour": n_gpus * usd_per_gpu_hour,
-        "usd_per_million_output_tokens": _per_million(
-            usd_per_s, throughput["output_tokens_per_s"]
-        ),
-        "usd_per_million_total_tokens": _per_million(usd_per_s, throughput["total_tokens_per_s"]),
+        "cost_usd_per_h": n_gpus * usd_per_gpu_hour,
+        "usd_per_million_output_tokens": _per_million(usd_per_s, figures["output_tokens_per_s"]),
+        "usd_per_million_total_tokens": _per_million(usd_per_s, figures["total_tokens_per_s"]),
     }
 
 
 def revenue_figures(
-    throughput: Mapping[str, float],
+    figures: Mapping[str, float],
     *,
     prices: TokenPrices,
     n_racks: float,
-    cost_usd_per_hour: float,
+    cost_usd_per_h: float,
     it_power_w: float,
 ) -> dict[str, float]:
     """Return what the tokens earn.
 
     Parameters
     ----------
-    throughput : mapping of str to float
+    figures : mapping of str to float
         ``input_tokens_per_s`` and ``output_tokens_per_s``. [1/s]
     prices : TokenPrices
         What a provider charges.
     n_racks : float
         Racks of the deployment, a fraction for less than one.
-    cost_usd_per_hour : float
+    cost_usd_per_h : float
         From `cost_figures`. [USD/h]
     it_power_w : float
         Mean IT power. [W]
@@ -119,15 +117,17 @@ def revenue_figures(
         Revenue per hour, per rack-hour and per MW-hour, and the margin.
     """
     usd_per_s = (
-        throughput["input_tokens_per_s"] * prices.input_usd_per_million_tokens
-        + throughput["output_tokens_per_s"] * prices.output_usd_per_million_tokens
+        figures["input_tokens_per_s"] * prices.input_usd_per_million_tokens
+        + figures["output_tokens_per_s"] * prices.output_usd_per_million_tokens
     ) / TOKENS_PER_MILLION
     revenue = usd_per_s * S_PER_HOUR
     return {
-        "revenue_usd_per_hour": revenue,
-        "revenue_usd_per_rack_hour": revenue / n_racks,
-        "revenue_usd_per_mwh": revenue / it_power_w * W_PER_MW if it_power_w else float("nan"),
-        "margin_frac": 1 - cost_usd_per_hour / revenue if revenue else float("nan"),
+        "revenue_usd_per_h": revenue,
+        "revenue_usd_per_h_per_rack": revenue / n_racks,
+        "revenue_usd_per_h_per_mw": revenue / it_power_w * W_PER_MW
+        if it_power_w
+        else float("nan"),
+        "margin_frac": 1 - cost_usd_per_h / revenue if revenue else float("nan"),
     }
 
 

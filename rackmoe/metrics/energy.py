@@ -75,7 +75,7 @@ def mean_power_w(
 
 
 def energy_figures(
-    throughput: Mapping[str, float],
+    figures: Mapping[str, float],
     *,
     it_power_w: float,
     pue: float,
@@ -86,7 +86,7 @@ def energy_figures(
 
     Parameters
     ----------
-    throughput : mapping of str to float
+    figures : mapping of str to float
         ``output_tokens_per_s`` and ``total_tokens_per_s`` of the window. [1/s]
     it_power_w : float
         Mean simulated power of GPU, CPU, NIC, switch, fan and conversion. [W]
@@ -103,9 +103,9 @@ def energy_figures(
         See `METRICS`; tokens per joule and per MW are over `it_power_w` unless
         their name says otherwise.
     """
-    output, total = throughput["output_tokens_per_s"], throughput["total_tokens_per_s"]
+    output, total = figures["output_tokens_per_s"], figures["total_tokens_per_s"]
     facility_power_w = it_power_w * pue
-    figures = {
+    energy = {
         "it_power_w": it_power_w,
         "facility_power_w": facility_power_w,
         "it_energy_j": it_power_w * window.duration_s,
@@ -116,10 +116,10 @@ def energy_figures(
         "output_tokens_per_s_per_facility_mw": _ratio(output, facility_power_w) * W_PER_MW,
     }
     if provisioned_power_w is not None:
-        figures["provisioned_power_w"] = provisioned_power_w
+        energy["provisioned_power_w"] = provisioned_power_w
         per_w = _ratio(output, provisioned_power_w)
-        figures["output_tokens_per_s_per_provisioned_mw"] = per_w * W_PER_MW
-    return figures
+        energy["output_tokens_per_s_per_provisioned_mw"] = per_w * W_PER_MW
+    return energy
 
 
 def _ratio(part: float, whole: float) -> float:

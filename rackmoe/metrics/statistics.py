@@ -1,8 +1,4 @@
-"""How many values become one: means and percentiles, with their names.
-
-Percentiles interpolate linearly between the two nearest order statistics,
-NumPy's default: percentile p of n sorted values lies at position (n - 1) p / 100.
-"""
+"""How many values become one: means and percentiles, with their names."""
 
 from collections.abc import Sequence
 
@@ -76,6 +72,12 @@ def statistics(
     -------
     dict of str to float
         In the unit of the quantity; NaN for an empty sample.
+
+    Notes
+    -----
+    Percentiles interpolate linearly between the two nearest order statistics,
+    NumPy's default: percentile p of n sorted values lies at position
+    (n - 1) p / 100.
     """
     sample = np.asarray(values, np.float64)
     counts = np.ones(sample.shape, np.int64) if weights is None else np.asarray(weights, np.int64)

@@ -19,7 +19,7 @@ _NS_PER_S = 1e9
 def _clock_times_s(cells: TraceCells) -> NDArray[np.float64]:
     texts = [str(cell).strip().removesuffix("+00:00") for cell in cells.cells[0]]
     raise_problems(
-        cells.problem(row, 0, "a time in UTC such as 2023-11-16 18:15:46.68")
+        cells.problem(row, column=0, expected="a time in UTC such as 2023-11-16 18:15:46.68")
         for row, text in enumerate(texts)
         if not _TIMESTAMP.fullmatch(text)
     )
@@ -37,8 +37,8 @@ def _clock_times_s(cells: TraceCells) -> NDArray[np.float64]:
 
 _LAYOUTS: dict[tuple[str, str, str], Callable[[TraceCells], NDArray[np.float64]]] = {
     ("TIMESTAMP", "ContextTokens", "GeneratedTokens"): _clock_times_s,
-    ("Timestamp", "Request tokens", "Response tokens"): TraceCells.times,
-    ("arrival_s", "input_tokens", "output_tokens"): TraceCells.times,
+    ("Timestamp", "Request tokens", "Response tokens"): TraceCells.instants,
+    ("arrival_s", "input_tokens", "output_tokens"): TraceCells.instants,
 }
 
 

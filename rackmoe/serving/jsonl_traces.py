@@ -70,7 +70,7 @@ def read_jsonl_trace(place: str, *, lines: list[str]) -> RequestTable:
     )
     domain, domain_names = _domains([row.get("domain") for row in rows])
     return RequestTable(
-        arrival_s=cells.arrivals_s(cells.times() * _S_PER_MS),
+        arrival_s=cells.arrivals_s(cells.instants() * _S_PER_MS),
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         trace_row=np.arange(len(rows), dtype=np.int64),

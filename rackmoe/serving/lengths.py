@@ -26,7 +26,7 @@ _ROUNDING_PLACES = 9
 class LengthModel(Protocol):
     """A joint distribution of input and output lengths."""
 
-    def sample(self, n_requests: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+    def sample(self, n_requests: int, *, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
         """Draw lengths.
 
         Parameters
@@ -60,7 +60,7 @@ class FixedLengths:
     def __post_init__(self) -> None:
         _check_nominal(self.input_tokens, self.output_tokens)
 
-    def sample(self, n_requests: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+    def sample(self, n_requests: int, *, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
         """Return `n_requests` equal pairs; see `LengthModel.sample`."""
         del rng
         return (
@@ -97,7 +97,7 @@ class UniformLengths:
                 " 0 < low <= high; write for example [0.8, 1.0]"
             )
 
-    def sample(self, n_requests: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+    def sample(self, n_requests: int, *, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
         """Draw the pairs; see `LengthModel.sample`."""
         return (
             self._draw(self.input_tokens, n_requests, rng),
@@ -140,7 +140,7 @@ class LognormalLengths:
                 f"lengths.correlation: {self.correlation}; expected -1 to 1; write for example 0"
             )
 
-    def sample(self, n_requests: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+    def sample(self, n_requests: int, *, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
         r"""Draw the pairs; see `LengthModel.sample`.
 
         Notes
@@ -182,7 +182,7 @@ class TraceLengths:
                 " expected as many of each, at least one"
             )
 
-    def sample(self, n_requests: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+    def sample(self, n_requests: int, *, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
         """Draw the pairs; see `LengthModel.sample`."""
         rows = rng.integers(0, self.input_tokens.size, size=n_requests)
         return self.input_tokens[rows], self.output_tokens[rows]

@@ -55,7 +55,7 @@ class TraceCells:
     names: tuple[str, str, str]
     cells: tuple[Sequence[Any], Sequence[Any], Sequence[Any]]
 
-    def problem(self, row: int, column: int, expected: str) -> str:
+    def problem(self, row: int, *, column: int, expected: str) -> str:
         """Return the line that reports one bad cell.
 
         Parameters
@@ -101,13 +101,13 @@ class TraceCells:
         """
         values = [_number(cell) for cell in self.cells[column]]
         raise_problems(
-            self.problem(row, column, "a number")
+            self.problem(row, column=column, expected="a number")
             for row, value in enumerate(values)
             if value is None
         )
         return np.array(values, np.float64)
 
-    def times(self) -> NDArray[np.float64]:
+    def instants(self) -> NDArray[np.float64]:
         """Return the time column, in the unit of the file.
 
         Returns
@@ -122,7 +122,7 @@ class TraceCells:
         """
         values = self.numbers(0)
         raise_problems(
-            self.problem(int(row), 0, "a finite time of 0 or more")
+            self.problem(int(row), column=0, expected="a finite time of 0 or more")
             for row in np.flatnonzero(~((values >= 0) & (values < np.inf)))
         )
         return values
@@ -148,7 +148,7 @@ class TraceCells:
         values = self.numbers(column)
         good = (values >= 1) & (values <= _MOST_TOKENS) & (np.rint(values) == values)
         raise_problems(
-            self.problem(int(row), column, "a whole number of tokens, at least 1")
+            self.problem(int(row), column=column, expected="a whole number of tokens, at least 1")
             for row in np.flatnonzero(~good)
         )
         return values.astype(np.int64)
@@ -173,7 +173,9 @@ class TraceCells:
         """
         times = self.cells[0]
         raise_problems(
-            self.problem(int(row), 0, f"at least {times[row - 1]!r}, the time of the row before")
+            self.problem(
+                row, column=0, expected=f"at least {times[row - 1]!r}, the time of the row before"
+            )
             for row in (1 + np.flatnonzero(np.diff(times_s) < 0)).tolist()
         )
         return times_s - float(times_s[0])

@@ -140,7 +140,7 @@ def build_requests(
     RequestTable
         A row for each arrival.
     """
-    input_tokens, output_tokens = lengths.sample(arrival_s.size, rng)
+    input_tokens, output_tokens = lengths.sample(arrival_s.size, rng=rng)
     return RequestTable(
         arrival_s=arrival_s, input_tokens=input_tokens, output_tokens=output_tokens
     )

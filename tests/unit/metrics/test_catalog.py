@@ -11,8 +11,9 @@ UNIT_OF_SUFFIX = {
     "_tokens_per_j": "1/J",
     "_j": "J",
     "_frac": "1",
+    "_usd_per_h_per_mw": "USD/h/MW",
     "_mw": "1/s/MW",
-    "_usd_per_hour": "USD/h",
+    "_usd_per_h": "USD/h",
 }
 
 

@@ -59,7 +59,7 @@ def test_every_figure_is_in_the_catalog(make_requests, make_steps) -> None:
         figures,
         prices=TokenPrices(input_usd_per_million_tokens=1.0, output_usd_per_million_tokens=2.0),
         n_racks=1,
-        cost_usd_per_hour=figures["cost_usd_per_hour"],
+        cost_usd_per_h=figures["cost_usd_per_h"],
         it_power_w=9.0,
     )
     assert set(figures) <= set(METRICS)

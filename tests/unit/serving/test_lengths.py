@@ -16,7 +16,7 @@ RNG_SEED = 5
 
 
 def draw(model: LengthModel, n_requests: int) -> tuple[np.ndarray, np.ndarray]:
-    return model.sample(n_requests, np.random.default_rng(RNG_SEED))
+    return model.sample(n_requests, rng=np.random.default_rng(RNG_SEED))
 
 
 def test_fixed_lengths_are_all_equal() -> None:

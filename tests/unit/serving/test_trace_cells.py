@@ -24,7 +24,7 @@ def test_what_is_not_a_number_is_named_with_its_line(cell: object) -> None:
 @pytest.mark.parametrize("cell", ["nan", float("nan"), "inf", -1, "-0.5"])
 def test_times_are_finite_and_not_negative(cell: object) -> None:
     with pytest.raises(TraceError, match=r"trace.csv:2: time: .*; expected a finite time of 0"):
-        cells(cell).times()
+        cells(cell).instants()
 
 
 @pytest.mark.parametrize("cell", [0, "0", -4, "2.5", "nan", 1e12, "inf"])
