@@ -1,6 +1,6 @@
 """Which operator constants the files of fitted constants hold for an engine on a GPU."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Literal, TypeVar
 
@@ -28,6 +28,7 @@ __all__ = [
     "FittedRow",
     "OperatorFile",
     "OperatorRow",
+    "best_row",
     "load_operator_file",
     "operator_constants",
     "operator_rows",
@@ -251,7 +252,7 @@ def operator_constants(
         chosen[operator] = {}
         for dtype in formats:
             wanted = preferred.get(dtype) if operator == "grouped_gemm" else None
-            row = _best_row(candidates, dtype=dtype, source=source, kernel=wanted)
+            row = best_row(candidates, dtype=dtype, source=source, kernel=wanted)
             if row is None:
                 continue
             chosen[operator][dtype] = row.fit.constants
@@ -270,10 +271,31 @@ def operator_constants(
     )
 
 
-def _best_row(
-    rows: Iterable[OperatorRow], *, dtype: str, source: str, kernel: str | None
+def best_row(
+    rows: Sequence[OperatorRow], *, dtype: str, source: str, kernel: str | None = None
 ) -> OperatorRow | None:
-    """Return the row that serves a format best; None where none is near."""
+    """Return the row that serves a format best.
+
+    Parameters
+    ----------
+    rows : sequence of OperatorRow
+        Rows of one operator.
+    dtype : str
+        The format.
+    source : str
+        The engine, with or without its version.
+    kernel : str, optional
+        The kernel to prefer.
+
+    Returns
+    -------
+    OperatorRow or None
+        A row of the format or, where there is none, of the nearest format that has one;
+        among them first the engine's, then the kernel's, then this GPU's, then the
+        version's, then the one fitted to most rows. None where no format is near.
+    """
+    if dtype not in _NEAREST_FORMATS:
+        return None
     for candidate in (dtype, *_NEAREST_FORMATS[dtype]):
         same = [row for row in rows if row.fit.dtype == candidate]
         if same:

@@ -1,0 +1,1 @@
+"""Which constants fit the measured tables."""
