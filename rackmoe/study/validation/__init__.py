@@ -1,0 +1,1 @@
+"""How far the laws are from measured points."""
