@@ -45,13 +45,18 @@ def schemas_at(schema: Schema, *, path: Path) -> list[Schema]:
 
 def keys_at(schema: Schema, *, path: Path) -> set[str]:
     """Return the keys that the mappings at a path may have by name."""
-    return {key for one in schemas_at(schema, path=path) for key in one.get("properties", {})}
+    keys: set[str] = set()
+    for one in schemas_at(schema, path=path):
+        keys |= set(one.get("properties", ()))
+        keys |= set(one.get("propertyNames", {}).get("enum", ()))
+    return keys
 
 
 def is_open(schema: Schema, *, path: Path) -> bool:
     """Return whether a mapping at the path may have keys of any name."""
     return any(
         isinstance(one.get("additionalProperties"), Mapping)
+        and not one.get("propertyNames", {}).get("enum")
         for one in schemas_at(schema, path=path)
     )
 

@@ -54,7 +54,7 @@ def validation_problems(error: ValidationError, *, tree: Node, schema: Schema) -
     for entry in error.errors(include_url=False, include_input=False):
         path = _tree_path(tree, entry=entry)
         by_path.setdefault(path, []).append(entry)
-        if entry["type"] == "extra_forbidden":
+        if _is_unknown_key(entry):
             unknown.setdefault(path[:-1], []).append(str(path[-1]))
     problems: list[Problem] = []
     for path, entries in by_path.items():
@@ -72,7 +72,7 @@ def _problems_at(
 ) -> Iterator[Problem]:
     """Yield the problems of one place."""
     kinds = {entry["type"] for entry in entries}
-    if "extra_forbidden" in kinds:
+    if any(_is_unknown_key(entry) for entry in entries):
         known = keys_at(schema, path=path[:-1])
         text = f"unknown key; {did_you_mean(str(path[-1]), known=known)}"
         yield problem_at(tree, path=path, text=text, is_key=True)
@@ -92,6 +92,11 @@ def _problems_at(
         wanted = [one | _unit_bounds(entries) if "x-dimension" in one else one for one in wanted]
         text = f"{shown(node)}; expected {describe(wanted)}; {_remedy(node, wanted=wanted)}"
     yield problem_at(tree, path=path, text=text)
+
+
+def _is_unknown_key(entry: Schema) -> bool:
+    """Return whether pydantic complains about a key rather than about its value."""
+    return bool(entry["type"] == "extra_forbidden" or entry["loc"][-1:] == ("[key]",))
 
 
 def _unit_bounds(entries: list[Schema]) -> dict[str, Any]:

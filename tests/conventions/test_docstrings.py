@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from rackmoe.schema import quantities
 from rackmoe.units import UNIT_SUFFIXES
 
 # the unit in brackets that closes a description, by the ending of the name
@@ -52,7 +53,7 @@ def entries_of(section):
     for line in section.splitlines():
         entry = ENTRY.match(line)
         if entry and not line.startswith(" "):
-            names = [name.strip(" *") for name in entry["names"].split(",")]
+            names = [name.strip(" *") for name in entry["names"].split(",") if name.strip()]
             found.update(dict.fromkeys(names, line))
         else:
             for name in names:
@@ -119,24 +120,67 @@ def test_returned_quantities_are_described_with_their_unit(module):
     assert not found, f"STYLE 4: the unit closes a description in brackets: {found}"
 
 
+def described_fields(one):
+    """Return the descriptions of a class's fields."""
+    sections = sections_of(ast.get_docstring(one) or "")
+    return entries_of(sections.get("Attributes", "") + sections.get("Parameters", ""))
+
+
+def fields_of(one):
+    """Return the public fields of a class that its body declares."""
+    return [
+        part
+        for part in one.body
+        if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name)
+        if not part.target.id.startswith("_")
+    ]
+
+
 def test_fields_with_a_unit_are_described_with_it(module):
     found = []
     for one in module.classes:
         if one.name.startswith("_"):
             continue
-        sections = sections_of(ast.get_docstring(one) or "")
-        entries = entries_of(sections.get("Attributes", "") + sections.get("Parameters", ""))
+        entries = described_fields(one)
+        # the type of a quantity says its unit: `idle_power_w: Sourced[Watts]`
         names = [
             part.target.id
-            for part in one.body
-            if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name)
-            if not part.target.id.startswith("_")
+            for part in fields_of(one)
+            if not set(re.findall(r"\w+", ast.unparse(part.annotation))) & set(quantities.__all__)
         ]
         found += [
             f"line {one.lineno}: {one.name}: {text}"
             for text in missing_units(names, entries=entries)
         ]
     assert not found, f"STYLE 4: the unit closes a description in brackets: {found}"
+
+
+def test_described_parameters_and_fields_exist(module):
+    found = []
+    for function in module.functions:
+        section = sections_of(ast.get_docstring(function.node) or "").get("Parameters", "")
+        arguments = function.node.args
+        names = {parameter.arg for parameter in function.parameters}
+        names |= {extra.arg for extra in (arguments.vararg, arguments.kwarg) if extra}
+        found += [f"{function.where}: {name}" for name in set(entries_of(section)) - names]
+    for one in module.classes:
+        fields = fields_of(one)
+        if fields and not has_own_constructor(one):
+            names = {part.target.id for part in fields} | properties_of(one)
+            found += [f"{one.name}: {name}" for name in set(described_fields(one)) - names]
+    assert not found, f"STYLE 4: described and not there: {sorted(found)}"
+
+
+def has_own_constructor(one):
+    """Whether a class takes its values otherwise than by its fields."""
+    return any(getattr(part, "name", "") == "__init__" for part in one.body)
+
+
+def properties_of(one):
+    """Return the names of a class's methods and properties, and of plain values in its body."""
+    names = {part.name for part in one.body if isinstance(part, ast.FunctionDef)}
+    targets = [part.targets[0] for part in one.body if isinstance(part, ast.Assign)]
+    return names | {getattr(target, "id", "") for target in targets}
 
 
 @pytest.mark.parametrize(

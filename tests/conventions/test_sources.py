@@ -2,12 +2,15 @@
 
 import json
 
+import jsonschema
 import pytest
 import yaml
 
+from rackmoe.schema.documents import document_schema
 from rackmoe.schema.shipped import shipped_names
 from rackmoe.schema.sources import check_sources
-from rackmoe.schema.yaml import compose_yaml
+from rackmoe.schema.tree import node_data
+from rackmoe.schema.yaml import compose_yaml, parse_yaml
 
 KINDS = {"datasheet", "measured", "derived", "fitted", "assumed"}
 # these name the file and say what the machine is; they are no physical values
@@ -44,6 +47,12 @@ def test_profile_carries_the_name_of_its_file_and_is_read(profile_file):
     profile = pytest.importorskip("rackmoe.hardware.profile")
     document = profile.load_profile(profile_file.stem)
     assert document.name == profile_file.stem, "STYLE 6: the name equals the file stem"
+
+
+def test_exported_schema_accepts_every_profile(profile_file):
+    documents = pytest.importorskip("rackmoe.hardware.documents")
+    tree = parse_yaml(profile_file.read_text(encoding="utf-8"), place=profile_file.name)
+    jsonschema.validate(node_data(tree), document_schema(documents.MachineDocument))
 
 
 def test_sources_say_where_a_number_can_be_looked_up(profile_file):

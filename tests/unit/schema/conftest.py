@@ -30,6 +30,7 @@ class Engine(Document):
     efficiency: Sourced[Fraction]
     peak_flop_per_s: dict[str, Sourced[FlopPerSecond]]
     dry_rate_bytes_per_s: Sourced[BytesPerSecond] | None = None
+    fuel: dict[Literal["oxygen", "methane"], float] = Field(default_factory=dict)
 
 
 class Flight(Document):

@@ -168,7 +168,7 @@ def test_unknown_paths_of_a_variant_are_all_reported_at_their_places(varied, sch
         ),
         (
             "saturn.yaml:16:43: engine.wings: no key 'wings' in engine; choose from dry_rate,"
-            " efficiency, peak, thrust_rate (in variant 'wrong')"
+            " efficiency, fuel, peak, thrust_rate (in variant 'wrong')"
         ),
     )
 

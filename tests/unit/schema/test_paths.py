@@ -17,6 +17,8 @@ def test_keys_follow_references_and_optional_parts(schema):
 def test_any_key_of_an_open_mapping_leads_on(schema):
     assert is_open(schema, path=("engine", "peak"))
     assert not is_open(schema, path=("engine",))
+    assert not is_open(schema, path=("engine", "fuel"))
+    assert keys_at(schema, path=("engine", "fuel")) == {"oxygen", "methane"}
     assert keys_at(schema, path=("engine", "peak", "fp4")) == {"value", "kind", "source"}
 
 

@@ -139,6 +139,11 @@ def problems_of(text, *, model):
             ),
         ),
         (
+            "  efficiency:",
+            "  fuel: {metane: 1}\n  efficiency:",
+            "saturn.yaml:6:10: engine.fuel.metane: unknown key; did you mean 'methane'?",
+        ),
+        (
             "status: shipping",
             "thrust_rate_bytes_per_s: 3",
             (
@@ -195,7 +200,10 @@ def test_a_missing_key_is_reported_where_no_unknown_one_resembles_it(good, rocke
     text = good.replace("  efficiency:", "  colour:")
     assert [line.split(": ", 2)[1:] for line in problems_of(text, model=rocket)] == [
         ["engine.efficiency", "missing; expected a mapping with value, kind, source; add it"],
-        ["engine.colour", "unknown key; choose from dry_rate, efficiency, peak, thrust_rate"],
+        [
+            "engine.colour",
+            "unknown key; choose from dry_rate, efficiency, fuel, peak, thrust_rate",
+        ],
     ]
 
 
