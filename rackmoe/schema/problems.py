@@ -15,6 +15,7 @@ from rackmoe.schema.tree import (
     ScalarNode,
     did_you_mean,
     find_node,
+    node_data,
     problem_at,
     shown,
     split_path,
@@ -122,6 +123,11 @@ def _remedy(node: Node | None, *, wanted: Sequence[Schema]) -> str:
 
 def _raised_problem(line: str, *, path: Path, tree: Node) -> Problem:
     """Return the problem that a validator of ours raised, at the path it begins with."""
+    node = find_node(tree, path=path)
+    if isinstance(node, ScalarNode) and isinstance(node.value, int | float):
+        line = line.replace(str(node_data(node)), node.text)  # 8e12 as it was written
+    if line.startswith("expected "):
+        line = f"{shown(node)}; {line}"
     found = _PATH_PREFIX.match(line)
     if found:
         inner = path + split_path(found["path"])

@@ -2,7 +2,7 @@ import json
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -90,6 +90,34 @@ def test_json_schema_accepts_what_the_reader_accepts(good, rocket):
     schema = document_schema(rocket)
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(node_data(parse_yaml(good, place="f.yaml")), schema)
+
+
+MUTANTS = st.lists(
+    st.tuples(
+        st.integers(0, 400),
+        st.integers(0, 12),
+        st.sampled_from(
+            ["", " ", "\n", "\t", ":", "- ", "[", "}", "*a", "&a ", "0", "1e999", "true"]
+        ),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(edits=MUTANTS)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_a_damaged_file_is_a_document_or_a_config_error_at_places(edits, good, rocket):
+    text = good
+    for position, length, inserted in edits:
+        text = text[:position] + inserted + text[position + length :]
+    problems = ()
+    try:
+        parse_document(text, model=rocket, place="f.yaml")
+    except ConfigError as error:
+        problems = error.problems
+    assert all(line.startswith("f.yaml:") for line in problems)
+    assert len(set(problems)) == len(problems)
 
 
 @pytest.mark.parametrize(

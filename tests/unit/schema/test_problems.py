@@ -38,6 +38,22 @@ def problems_of(text, *, model):
         ),
         (
             "8 TB/s",
+            "8e12",
+            (
+                "saturn.yaml:5:24: engine.thrust_rate.value: '8e12' has no unit;"
+                " write for example '8e12 TB/s'"
+            ),
+        ),
+        (
+            "8 TB/s",
+            "true",
+            (
+                "saturn.yaml:5:24: engine.thrust_rate.value: true; expected a bandwidth;"
+                " write for example '8 TB/s'"
+            ),
+        ),
+        (
+            "8 TB/s",
             "8 W",
             (
                 "saturn.yaml:5:24: engine.thrust_rate.value: '8 W' is a power; expected a"
