@@ -5,7 +5,7 @@ import simpy
 from rackmoe.backend.collective_files import load_collectives
 from rackmoe.backend.collectives import Family
 from rackmoe.backend.operator_files import operator_constants
-from rackmoe.backend.operators import FREE, IDEAL, OperatorConstants
+from rackmoe.backend.operators import OperatorConstants, free_constants, ideal_constants
 from rackmoe.compute.operators import OperatorLaws
 from rackmoe.engine.dense_work import DenseWork
 from rackmoe.engine.exchanges import (
@@ -147,9 +147,9 @@ def build_replicas(
 def _operators(scenario: Scenario) -> OperatorConstants:
     choice = scenario.backend.operators
     if choice.is_compute_free:
-        return FREE
+        return free_constants()
     if choice.source == "ideal":
-        return IDEAL
+        return ideal_constants()
     return operator_constants(
         scenario.machine.gpu.name, source=choice.source, kernels=choice.kernels
     )

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from rackmoe.engine.clock import PS_PER_S
+from rackmoe.engine.clock import PICOSECONDS_PER_S
 from rackmoe.records import State, Table
 
 __all__ = ["NEVER", "Ledger"]
@@ -173,4 +173,4 @@ class Ledger:
 
 
 def _seconds(picoseconds: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.where(picoseconds == NEVER, np.nan, picoseconds / PS_PER_S)
+    return np.where(picoseconds == NEVER, np.nan, picoseconds / PICOSECONDS_PER_S)

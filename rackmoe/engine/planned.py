@@ -128,7 +128,7 @@ class PlannedStep:
             start_s,
             duration_s,
             busy_s,
-            n_decode + sum(chunk.is_last for chunk in batch.chunks),
+            n_decode,
             int(batch.prefill_tokens.sum()),
             n_decode,
             totals.attention_s,

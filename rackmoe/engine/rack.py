@@ -2,25 +2,18 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import numpy as np
 import simpy
 from numpy.typing import NDArray
 
+from rackmoe.engine.kv_links import KvLinks
 from rackmoe.engine.ledger import NEVER, Ledger
 from rackmoe.engine.replica import Replica
 from rackmoe.records import Pool
 from rackmoe.serving.batching import Preempted, PrefillChunk
 
-__all__ = ["KvLinks", "Rack"]
-
-
-class KvLinks(Protocol):
-    """Moves KV caches between replicas."""
-
-    def send(self, source: Replica, target: Replica, *, source_group: int, target_group: int, n_tokens: int) -> simpy.Event:
-        """Return an event that fires when the cache is there."""
+__all__ = ["Rack"]
 
 
 class Rack:
@@ -155,8 +148,7 @@ class Rack:
         event = self._links.send(
             source,
             target,
-            source_group=chunk.group,
-            target_group=group,
+            groups=(chunk.group, group),
             n_tokens=chunk.past_tokens + chunk.n_tokens,
         )
         event.callbacks.append(lambda _: self._arrive(source, chunk, target, group))

@@ -7,7 +7,7 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
-from rackmoe.engine.clock import to_ps, to_s
+from rackmoe.engine.clock import to_picoseconds, to_seconds
 from rackmoe.engine.ledger import NEVER, Ledger
 from rackmoe.engine.planned import PlannedStep
 from rackmoe.engine.pool_plan import PoolPlan
@@ -166,11 +166,11 @@ class Replica:
         history = self._slowdown
         self._is_asleep = True
         while True:
-            left = to_ps(plan.duration_s) - (env.now - started)
+            left = to_picoseconds(plan.duration_s) - (env.now - started)
             try:
                 yield env.timeout(max(left, 0))
             except simpy.Interrupt:
-                now_s = to_s(env.now - started)
+                now_s = to_seconds(env.now - started)
                 history = self._changed(history, now_s)
                 plan = plan.resume(slowdown=history, now_s=now_s)
             else:
@@ -195,8 +195,8 @@ class Replica:
             plan.row(
                 replica=self.index,
                 pool=self.pool,
-                start_s=to_s(start),
-                duration_s=to_s(now - start),
+                start_s=to_seconds(start),
+                duration_s=to_seconds(now - start),
             )
         )
         finished = self.batcher.finish_step(batch)

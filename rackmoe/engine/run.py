@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rackmoe.engine.assembly import build_replicas, plan_pool
 from rackmoe.engine.client import ClosedLoopClient, MeasuredRequests, OpenLoopClient
-from rackmoe.engine.clock import PS_PER_S, to_ps, to_s
+from rackmoe.engine.clock import PICOSECONDS_PER_S, to_picoseconds, to_seconds
 from rackmoe.engine.kv_links import build_kv_links
 from rackmoe.engine.ledger import Ledger
 from rackmoe.engine.pool_plan import PoolPlan
@@ -106,7 +106,7 @@ def run_engine(
         _report(env, measured, progress)
     stops = [measured.done]
     if until_s is not None:
-        stops.append(env.timeout(to_ps(until_s)))
+        stops.append(env.timeout(to_picoseconds(until_s)))
     env.run(until=simpy.AnyOf(env, stops))
     for replica in replicas:
         replica.settle()
@@ -122,7 +122,7 @@ def run_engine(
         replica_pools=pools,
         n_arrived=len(records.requests),
         n_unfinished=measured.n_left,
-        end_s=to_s(env.now),
+        end_s=to_seconds(env.now),
         warnings=(),
     )
 
@@ -152,7 +152,7 @@ def _client(
 
 def _trace_rows(plans: list[PoolPlan], n_requests: int, streams: Streams) -> NDArray[np.int64]:
     """Give each request a place in the routing trace where its decode starts."""
-    n_rows = max(plan.law.routing.n_rows for plan in plans)
+    n_rows = max(getattr(plan.law.routing,"n_rows",0) for plan in plans)
     if not n_rows:
         return np.zeros(n_requests, dtype=np.int64)
     return streams.rng("trace rows").integers(0, n_rows, size=n_requests)
@@ -162,11 +162,11 @@ def _report(env: simpy.Environment, measured: MeasuredRequests, progress: Progre
     n = measured.n_left
 
     def tick(_: simpy.Event) -> None:
-        progress(to_s(env.now), n - measured.n_left)
+        progress(to_seconds(env.now), n - measured.n_left)
         schedule()
 
     def schedule() -> None:
-        event = env.timeout(int(_PROGRESS_EVERY_S * PS_PER_S))
+        event = env.timeout(int(_PROGRESS_EVERY_S * PICOSECONDS_PER_S))
         event.callbacks.append(tick)
 
     schedule()
