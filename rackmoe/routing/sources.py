@@ -1,88 +1,89 @@
 """The exchangeable sources of a step's expert choices."""
 
-import math
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rackmoe.errors import ShapeError
+from rackmoe.errors import TraceError
+from rackmoe.routing.balanced import BalancedSource
+from rackmoe.routing.families import RoutingStatistics
+from rackmoe.routing.generator import popularity
+from rackmoe.routing.load import StepLoad
+from rackmoe.routing.parts import BlockPart, ReplayPart, SampledPart, StepPart
 from rackmoe.routing.placement import Placement
+from rackmoe.routing.replicas import ReplicaChoice
+from rackmoe.routing.shape import MoeShape
 from rackmoe.routing.step import Phase, StepRouting
+from rackmoe.routing.tokens import generate_token_trace
+from rackmoe.routing.traces import TokenTrace, count_experts
 
-__all__ = ["BalancedSource"]
+__all__ = [
+    "BalancedSource",
+    "StepSource",
+    "block_source",
+    "replay_source",
+    "sampled_source",
+    "sampled_trace_source",
+]
+
+BLOCK_TOKENS = 128
+_SAMPLE_TOKENS = 2048  # on which the ratio of copies to assignments is measured
+_TRACE_JITTER = 0.10  # as in the statistics deepseek_chat, fitted to TensorRT-LLM's EPLB table
 
 
-class BalancedSource:
-    """Route every token so that all ranks get exactly the same load.
-
-    The load that perfect balancing would give; imbalance is exactly 1 (LAW-14).
+class StepSource:
+    """A source that gets the tokens of each phase from its own part.
 
     Parameters
     ----------
-    placement : Placement
-        Where the experts are.
-    top_k : int
-        Routed experts per token.
+    load : StepLoad
+        Collects the parts of a step.
+    parts : mapping
+        For each phase, a function that builds its part when it is first needed.
+    provenance : str
+        Where the choices come from, in one sentence.
+    spans : ndarray of shape (n, 2), int64, optional
+        First row and number of rows of each recorded output that decode tokens
+        can follow; if given, decode tokens must come with their rows.
     """
 
-    needs_rows = False
-
-    def __init__(self, placement: Placement, *, top_k: int) -> None:
-        self.placement = placement
-        self.provenance = "exactly balanced routing; no trace, no randomness"
-        self._top_k = top_k
-        self._step = StepRouting.zeros(
-            n_layers=placement.n_layers, n_experts=placement.n_experts, n_ranks=placement.n_ranks
-        )
-        self._tokens = np.zeros(placement.n_ranks, np.int64)
-        n_experts, n_ranks = placement.n_experts, placement.n_ranks
-        self._p_rank = _hit_probability(n_experts, top_k=top_k, n_parts=n_ranks)
-        self._p_node = _hit_probability(n_experts, top_k=top_k, n_parts=placement.n_nodes)
+    def __init__(
+        self,
+        load: StepLoad,
+        *,
+        parts: Mapping[Phase, Callable[[], StepPart]],
+        provenance: str,
+        spans: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.placement = load.placement
+        self.provenance = provenance
+        self.needs_rows = spans is not None
+        self.spans = spans
+        self._load = load
+        self._builders = dict(parts)
+        self._parts: dict[Phase, StepPart] = {}
 
     def begin(self) -> None:
         """Start a step without tokens."""
-        self._tokens[:] = 0
+        self._load.begin()
 
     def add(
         self,
         tokens_per_rank: NDArray[np.int64],
         *,
-        phase: Phase,  # noqa: ARG002 - both phases are alike here
-        rows: NDArray[np.int64] | None = None,  # noqa: ARG002 - no trace to follow
-        row_rank: NDArray[np.int32] | None = None,  # noqa: ARG002 - no trace to follow
+        phase: Phase,
+        rows: NDArray[np.int64] | None = None,
+        row_rank: NDArray[np.int32] | None = None,
     ) -> None:
         """Add tokens to the step; see `RoutingSource.add`."""
-        if tokens_per_rank.shape != self._tokens.shape:
-            raise ShapeError(
-                f"tokens_per_rank: shape {tokens_per_rank.shape}; "
-                f"expected {self._tokens.shape}; give one number for each rank"
-            )
-        self._tokens += tokens_per_rank
+        if phase not in self._parts:
+            self._parts[phase] = self._builders[phase]()
+        self._parts[phase].add(self._load, tokens_per_rank, rows=rows, row_rank=row_rank)
 
     def finish(self) -> StepRouting:
         """Return the routing of the step; its arrays are reused."""
-        place, step = self.placement, self._step
-        tokens = self._tokens.astype(np.float64)
-        total = float(tokens.sum())
-        n_ranks, n_nodes = place.n_ranks, place.n_nodes
-        load = total * self._top_k / n_ranks
-        edges = np.arange(place.n_experts + 1) * int(total) * self._top_k // place.n_experts
-        step.expert_counts[:] = np.diff(edges)
-        step.rank_assignments[:] = load
-        step.active_experts[:] = min(place.slots_per_rank, load)
-        step.assignments_out[:] = tokens * self._top_k * (n_ranks - 1) / n_ranks
-        step.assignments_in[:] = (total - tokens) * self._top_k / n_ranks
-        step.copies_out[:] = tokens * self._p_rank * (n_ranks - 1)
-        step.copies_in[:] = (total - tokens) * self._p_rank
-        by_node = tokens.reshape(n_nodes, -1)
-        other_nodes = total - by_node.sum(axis=1, keepdims=True)
-        same_index = by_node.sum(axis=0) - by_node
-        step.node_copies_out[:] = tokens * self._p_node * (n_nodes - 1)
-        step.node_copies_in[:] = (same_index * self._p_node).reshape(-1)
-        step.remote_assignments_out[:] = tokens * self._top_k * (n_nodes - 1) / n_nodes
-        remote_in = np.broadcast_to(other_nodes * self._top_k / n_ranks, by_node.shape)
-        step.remote_assignments_in[:] = remote_in.reshape(-1)
-        return step
+        return self._load.finish()
 
     def route(
         self,
@@ -98,7 +99,301 @@ class BalancedSource:
         return self.finish()
 
 
-def _hit_probability(n_experts: int, *, top_k: int, n_parts: int) -> float:
-    """Return how likely a token has an expert in one of `n_parts` equal parts."""
-    others = n_experts - n_experts // n_parts
-    return 1.0 - math.comb(others, top_k) / math.comb(n_experts, top_k)
+def replay_source(
+    trace: TokenTrace,
+    placement: Placement,
+    *,
+    rng: np.random.Generator,
+    replica_choice: ReplicaChoice = "random",
+) -> StepSource:
+    """Follow each decode token through the trace; route prompts by blocks of it.
+
+    Where no prompt was recorded, prompts are drawn from the popularity of the
+    recorded output, and `provenance` says so.
+
+    Parameters
+    ----------
+    trace : TokenTrace
+        Recorded or generated choices.
+    placement : Placement
+        Where the experts are.
+    rng : numpy.random.Generator
+        Picks blocks and noise for prompts.
+    replica_choice : ReplicaChoice
+        How tokens pick replicas.
+
+    Returns
+    -------
+    StepSource
+        It needs the rows of decode tokens; `spans` says which rows there are.
+
+    Raises
+    ------
+    TraceError
+        If the trace is of another model, or has no decode tokens.
+    """
+    load = _step_load(trace, placement, replica_choice)
+    spans = trace.spans("decode")
+    if not len(spans):
+        raise TraceError(
+            f"{trace.header.model}: a trace without decode tokens; expected recorded output; "
+            "choose the source 'block' or 'sampled'"
+        )
+    n_rows = int(spans[:, 1].sum())
+    prefill, words = _prefill_part(trace, placement, replica_choice, rng)
+    return StepSource(
+        load,
+        parts={
+            "decode": lambda: ReplayPart(trace.routed_experts, placement, choice=replica_choice),
+            "prefill": prefill,
+        },
+        provenance=(
+            f"decode: {n_rows} tokens of {_title(trace)} replayed token by token, re-used in "
+            f"random order; prefill: {words}"
+        ),
+        spans=spans,
+    )
+
+
+def block_source(
+    trace: TokenTrace,
+    placement: Placement,
+    *,
+    rng: np.random.Generator,
+    replica_choice: ReplicaChoice = "random",
+    block_tokens: int = BLOCK_TOKENS,
+) -> StepSource:
+    """Route by blocks of a trace that are counted once.
+
+    Decode blocks mix tokens of all requests, as a decode step does; prefill
+    blocks are runs of one request after the other.
+
+    Parameters
+    ----------
+    trace : TokenTrace
+        Recorded or generated choices.
+    placement : Placement
+        Where the experts are.
+    rng : numpy.random.Generator
+        Shuffles decode tokens and picks blocks.
+    replica_choice : ReplicaChoice
+        How tokens pick replicas.
+    block_tokens : int
+        Tokens of a block.
+
+    Returns
+    -------
+    StepSource
+        The source.
+
+    Raises
+    ------
+    TraceError
+        If the trace is of another model.
+    """
+    load = _step_load(trace, placement, replica_choice)
+    rows = trace.phase_rows("decode")
+    if not rows.size:
+        rows = trace.phase_rows("prefill")
+    order = rows[np.argsort(rng.random(rows.size), kind="stable")]
+    prefill, words = _prefill_part(trace, placement, replica_choice, rng)
+
+    def decode() -> BlockPart:
+        return BlockPart(
+            trace.routed_experts,
+            placement,
+            order=order,
+            choice=replica_choice,
+            block_tokens=block_tokens,
+            rng=rng,
+        )
+
+    return StepSource(
+        load,
+        parts={"decode": decode, "prefill": prefill},
+        provenance=(
+            f"decode: random blocks of {block_tokens} of the {rows.size} tokens of "
+            f"{_title(trace)}; prefill: {words}"
+        ),
+    )
+
+
+def sampled_source(
+    statistics: RoutingStatistics,
+    placement: Placement,
+    *,
+    shape: MoeShape,
+    rng: np.random.Generator,
+    replica_choice: ReplicaChoice = "random",
+    share: NDArray[np.float64] | None = None,
+) -> StepSource:
+    """Draw the counts of each step from a parameter set of the generator.
+
+    Parameters
+    ----------
+    statistics : RoutingStatistics
+        Parameters.
+    placement : Placement
+        Where the experts are.
+    shape : MoeShape
+        Layers, experts, top-k and groups of the model.
+    rng : numpy.random.Generator
+        Source of randomness.
+    replica_choice : ReplicaChoice
+        How tokens pick replicas.
+    share : ndarray of shape (L, E), optional
+        Popularity to use, for example the one that a placement was made for.
+
+    Returns
+    -------
+    StepSource
+        The source.
+    """
+    if share is None:
+        share = popularity(statistics, shape=shape, rng=rng)
+    load = StepLoad(placement, top_k=shape.top_k, replica_choice=replica_choice)
+
+    def part() -> SampledPart:
+        sample = generate_token_trace(
+            statistics,
+            shape=shape,
+            n_tokens=_SAMPLE_TOKENS,
+            n_requests=_SAMPLE_TOKENS,
+            rng=rng,
+            share=share,
+        )
+        return SampledPart(
+            share,
+            sample=sample.routed_experts,
+            placement=placement,
+            choice=replica_choice,
+            step_jitter=statistics.step_jitter,
+            rng=rng,
+        )
+
+    shared = _Once(part)
+    return StepSource(
+        load,
+        parts={"decode": shared, "prefill": shared},
+        provenance=f"generated counts, statistics {statistics.name} ({statistics.source})",
+    )
+
+
+def sampled_trace_source(
+    trace: TokenTrace,
+    placement: Placement,
+    *,
+    rng: np.random.Generator,
+    replica_choice: ReplicaChoice = "random",
+) -> StepSource:
+    """Draw the counts of each step from the popularity measured on a trace.
+
+    Parameters
+    ----------
+    trace : TokenTrace
+        Recorded or generated choices.
+    placement : Placement
+        Where the experts are.
+    rng : numpy.random.Generator
+        Source of randomness.
+    replica_choice : ReplicaChoice
+        How tokens pick replicas.
+
+    Returns
+    -------
+    StepSource
+        The source.
+
+    Raises
+    ------
+    TraceError
+        If the trace is of another model.
+    """
+    load = _step_load(trace, placement, replica_choice)
+    phases: tuple[Phase, Phase] = ("decode", "prefill")
+    parts: dict[Phase, Callable[[], StepPart]] = {}
+    for phase, other in zip(phases, reversed(phases), strict=True):
+        rows = trace.phase_rows(phase)
+        rows = rows if rows.size else trace.phase_rows(other)
+        parts[phase] = _Once(_fitted(trace, rows, placement, replica_choice, rng))
+    return StepSource(
+        load,
+        parts=parts,
+        provenance=f"generated counts with the popularity of {_title(trace)}",
+    )
+
+
+class _Once:
+    """Build a part at the first call and return the same one ever after."""
+
+    def __init__(self, build: Callable[[], StepPart]) -> None:
+        self._build = build
+        self._part: StepPart | None = None
+
+    def __call__(self) -> StepPart:
+        if self._part is None:
+            self._part = self._build()
+        return self._part
+
+
+def _title(trace: TokenTrace) -> str:
+    return f"{trace.header.model} ({trace.header.source})"
+
+
+def _step_load(trace: TokenTrace, placement: Placement, choice: ReplicaChoice) -> StepLoad:
+    has = (trace.n_layers, trace.header.n_experts)
+    needs = (placement.n_layers, placement.n_experts)
+    if has != needs:
+        raise TraceError(
+            f"{trace.header.model}: a trace of {has[0]} layers with {has[1]} experts; the "
+            f"placement has {needs[0]} with {needs[1]}; use a trace of this model"
+        )
+    return StepLoad(placement, top_k=trace.header.top_k, replica_choice=choice)
+
+
+def _fitted(
+    trace: TokenTrace,
+    rows: NDArray[np.int64],
+    placement: Placement,
+    choice: ReplicaChoice,
+    rng: np.random.Generator,
+) -> Callable[[], StepPart]:
+    """Return a builder of counts drawn from the popularity of some rows."""
+
+    def build() -> SampledPart:
+        counts = count_experts(trace, rows=rows)
+        stride = max(1, rows.size // _SAMPLE_TOKENS)
+        return SampledPart(
+            counts / counts.sum(axis=1, keepdims=True),
+            sample=np.ascontiguousarray(trace.routed_experts[rows[::stride]]),
+            placement=placement,
+            choice=choice,
+            step_jitter=_TRACE_JITTER,
+            rng=rng,
+        )
+
+    return build
+
+
+def _prefill_part(
+    trace: TokenTrace, placement: Placement, choice: ReplicaChoice, rng: np.random.Generator
+) -> tuple[Callable[[], StepPart], str]:
+    """Return a builder of the prompts' part, and words for it."""
+    rows = trace.phase_rows("prefill")
+    if not rows.size:
+        build = _fitted(trace, trace.phase_rows("decode"), placement, choice, rng)
+        return build, (
+            "no prompt was recorded; counts generated with the popularity of the recorded output"
+        )
+
+    def blocks() -> BlockPart:
+        return BlockPart(
+            trace.routed_experts,
+            placement,
+            order=rows,
+            choice=choice,
+            block_tokens=BLOCK_TOKENS,
+            rng=rng,
+        )
+
+    return blocks, f"runs of the trace's {rows.size} prompt tokens"

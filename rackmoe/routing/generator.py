@@ -1,0 +1,271 @@
+"""How popular experts are, and how a step's counts scatter around that."""
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from rackmoe.routing.families import RoutingStatistics
+from rackmoe.routing.shape import MoeShape
+
+__all__ = [
+    "CountNoise",
+    "inclusion",
+    "popularity",
+    "scatter_counts",
+    "scatter_counts_plain",
+]
+
+
+# The spread per layer is clipped to what was measured on DeepSeek-V3 layers (moe-balance).
+_SIGMA_RANGE = (0.45, 1.25)
+# Correlation of successive steps' deviations; measured 0.26 to 0.31 on gpt-oss-20b (replayed).
+_STEP_MEMORY = 0.3
+# Range of the loads of aiconfigurator's collector: 1 to 0.8 x tokens, at this many tokens.
+_POWER_LAW_TOP_FRAC = 0.8
+_POWER_LAW_TOKENS = 4096
+
+
+def popularity(
+    statistics: RoutingStatistics, *, shape: MoeShape, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    r"""Return the part of a layer's assignments that each expert gets in the long run.
+
+    Parameters
+    ----------
+    statistics : RoutingStatistics
+        Parameters.
+    shape : MoeShape
+        Layers, experts and top-k of the model.
+    rng : numpy.random.Generator
+        Source of randomness.
+
+    Returns
+    -------
+    ndarray of shape (L, E)
+        Positive; each row adds up to 1.
+
+    Notes
+    -----
+    :math:`p_e \propto \exp(\sigma_l z_e)`. The z of a layer are one draw from
+    each of E equal strata of the normal distribution, in random order: with
+    plain draws the skew of a layer would scatter by a quarter with E = 256.
+    """
+    size = (shape.n_layers, shape.n_experts)
+    quantile = (np.arange(shape.n_experts) + rng.random(size)) / shape.n_experts
+    order = np.argsort(rng.random(size), axis=1, kind="stable")
+    quantile = np.take_along_axis(quantile, order, axis=1)
+    if statistics.power_law is not None:
+        weight = _power_law(quantile, exponent=statistics.power_law)
+    else:
+        spread = rng.standard_normal(shape.n_layers)
+        sigma = statistics.sigma_mean + statistics.sigma_sd * spread
+        if statistics.sigma_sd > 0.0:
+            low, high = _SIGMA_RANGE
+            sigma = np.clip(
+                sigma, min(low, statistics.sigma_mean), max(high, statistics.sigma_mean)
+            )
+        weight = np.exp(sigma[:, None] * _normal_quantile(quantile))
+    return np.asarray(weight / weight.sum(axis=1, keepdims=True))
+
+
+def inclusion(share: NDArray[np.float64], *, top_k: int) -> NDArray[np.float64]:
+    """Return how likely a token chooses each expert, if shares add up to 1 in a layer.
+
+    Parameters
+    ----------
+    share : ndarray of shape (L, E)
+        Part of the assignments of each expert.
+    top_k : int
+        Experts per token.
+
+    Returns
+    -------
+    ndarray of shape (L, E)
+        At most 1; each row adds up to `top_k`. What exceeds 1 goes to the
+        other experts in proportion.
+    """
+    chance = share * top_k
+    for _ in range(share.shape[1]):
+        full = chance >= 1.0
+        excess = np.where(full, chance - 1.0, 0.0).sum(axis=1, keepdims=True)
+        if not (excess > 0.0).any():
+            break
+        rest = np.where(full, 0.0, chance)
+        room = rest.sum(axis=1, keepdims=True)
+        chance = np.where(
+            full, 1.0, chance + excess * rest / np.maximum(room, np.finfo(float).tiny)
+        )
+    return np.minimum(chance, 1.0)
+
+
+class CountNoise:
+    """Draw the counts of successive steps without following tokens.
+
+    Parameters
+    ----------
+    chance : ndarray of shape (L, E)
+        Probability that a token chooses an expert; rows add up to top_k.
+    top_k : int
+        Experts per token.
+    step_jitter : float
+        Spread of log popularity between steps, beyond that of independent tokens.
+    rng : numpy.random.Generator
+        Source of randomness.
+    bank_size : int
+        Noise fields that are drawn once and then re-used in random order.
+    """
+
+    def __init__(
+        self,
+        chance: NDArray[np.float64],
+        *,
+        top_k: int,
+        step_jitter: float,
+        rng: np.random.Generator,
+        bank_size: int = 64,
+    ) -> None:
+        self._chance = chance
+        self._top_k = top_k
+        self._jitter = step_jitter
+        self._rng = rng
+        n_layers, n_experts = chance.shape
+        self._bank = rng.standard_normal((bank_size, 2, n_layers, n_experts)).astype(np.float32)
+        self._state = self._bank[0].copy()
+
+    def draw(self, n_tokens: int, out: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Draw the assignments per expert of one step.
+
+        Parameters
+        ----------
+        n_tokens : int
+            Tokens of the step.
+        out : ndarray of shape (L, E), int32
+            Where to write them.
+
+        Returns
+        -------
+        ndarray of shape (L, E), int32
+            `out`; each row adds up to ``n_tokens * top_k``.
+        """
+        size = (self._chance.shape[0],)
+        pick = self._rng.integers(0, len(self._bank), size)
+        sign = np.where(self._rng.random(size) < 0.5, -1.0, 1.0)  # noqa: PLR2004 - a coin
+        start = self._rng.random(size)
+        scatter_counts(
+            self._chance,
+            n_tokens,
+            n_tokens * self._top_k,
+            self._jitter,
+            self._bank,
+            pick,
+            sign,
+            start,
+            self._state,
+            out,
+        )
+        return out
+
+
+@numba.njit(cache=True)
+def scatter_counts(
+    chance: NDArray[np.float64],
+    n_tokens: int,
+    n_assignments: int,
+    jitter: float,
+    bank: NDArray[np.float32],
+    pick: NDArray[np.integer],
+    sign: NDArray[np.float64],
+    start: NDArray[np.float64],
+    state: NDArray[np.float32],
+    out: NDArray[np.int32],
+) -> None:
+    r"""Write counts of a step: jittered popularity, binomial noise, exact sums.
+
+    The noise follows a first-order autoregression from step to step. A count
+    with mean m is :math:`(\sqrt m + a z / 2)^2 - a^2 / 4`, which has the mean m
+    and about the variance :math:`m (1 - q)` of independent tokens, with
+    :math:`a = \min(1, m) \sqrt{1 - q}`: below one token, systematic rounding of
+    the running sum, which also keeps the sum exact, is all the noise there is.
+    """
+    n_layers, n_experts = chance.shape
+    keep = np.float32(_STEP_MEMORY)
+    fresh = np.float32(np.sqrt(1.0 - _STEP_MEMORY * _STEP_MEMORY))
+    value = np.empty(n_experts)
+    for layer in range(n_layers):
+        entry = pick[layer]
+        turn = np.float32(sign[layer]) * fresh
+        total = 0.0
+        for expert in range(n_experts):
+            wander = keep * state[0, layer, expert] + turn * bank[entry, 0, layer, expert]
+            noise = keep * state[1, layer, expert] + turn * bank[entry, 1, layer, expert]
+            state[0, layer, expert] = wander
+            state[1, layer, expert] = noise
+            q = chance[layer, expert]
+            # exp(x) to third order: x is a few tenths at most
+            x = jitter * wander
+            mean = n_tokens * q * max(0.0, 1.0 + x * (1.0 + x * (0.5 + x / 6.0)))
+            half = 0.5 * min(1.0, mean) * np.sqrt(1.0 - q)
+            root = max(0.0, np.sqrt(mean) + half * noise)
+            value[expert] = min(max(0.0, root * root - half * half), float(n_tokens))
+            total += value[expert]
+        scale = n_assignments / total if total > 0.0 else 0.0
+        running = start[layer]
+        before = 0
+        for expert in range(n_experts):
+            running += value[expert] * scale
+            after = int(running) if expert < n_experts - 1 else n_assignments
+            out[layer, expert] = after - before
+            before = after
+
+
+def scatter_counts_plain(
+    chance: NDArray[np.float64],
+    *,
+    n_tokens: int,
+    n_assignments: int,
+    jitter: float,
+    fields: NDArray[np.float64],
+    start: NDArray[np.float64],
+) -> NDArray[np.int64]:
+    """Return what `scatter_counts` writes for given noise fields, in plain NumPy.
+
+    Parameters
+    ----------
+    chance : ndarray of shape (L, E)
+        Probability that a token chooses an expert.
+    n_tokens, n_assignments : int
+        Tokens and assignments of the step.
+    jitter : float
+        Spread of log popularity between steps.
+    fields : ndarray of shape (2, L, E)
+        The state after this step: wandering popularity and noise of tokens.
+    start : ndarray of shape (L,)
+        Where rounding starts, 0 to 1.
+
+    Returns
+    -------
+    ndarray of shape (L, E)
+        Assignments; each row adds up to `n_assignments`.
+    """
+    x = jitter * fields[0]
+    mean = n_tokens * chance * np.maximum(0.0, 1.0 + x * (1.0 + x * (0.5 + x / 6.0)))
+    half = 0.5 * np.minimum(1.0, mean) * np.sqrt(1.0 - chance)
+    root = np.maximum(0.0, np.sqrt(mean) + half * fields[1])
+    value = np.clip(root * root - half * half, 0.0, n_tokens)
+    total = value.sum(axis=1, keepdims=True)
+    running = start[:, None] + np.cumsum(value * n_assignments / total, axis=1)
+    edges = np.floor(running)
+    edges[:, -1] = n_assignments
+    return np.asarray(np.diff(edges, axis=1, prepend=0.0).astype(np.int64))
+
+
+def _normal_quantile(probability: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(ndtri(probability))
+
+
+def _power_law(probability: NDArray[np.float64], *, exponent: float) -> NDArray[np.float64]:
+    """Return quantiles of the density x**-exponent between 1 and 0.8 x tokens."""
+    power = 1.0 - exponent
+    top = _POWER_LAW_TOP_FRAC * _POWER_LAW_TOKENS
+    return np.asarray((1.0 + probability * (top**power - 1.0)) ** (1.0 / power))
