@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from rackmoe.errors import ConfigError
+from rackmoe.errors import ConfigError, UnitError
 from rackmoe.schema.paths import Schema, choices_at, describe, keys_at, schemas_at
 from rackmoe.schema.tree import (
     Node,
@@ -79,7 +79,9 @@ def _problems_at(
         yield problem_at(tree, path=path, text=text, is_key=True)
         return
     raised = [entry["ctx"]["error"] for entry in entries if entry["type"] == "value_error"]
-    if raised:
+    # a quantity is one choice of several where other kinds of error stand beside it
+    is_choice = len(kinds) > 1 and all(isinstance(one, UnitError) for one in raised)
+    if raised and not is_choice:
         for exception in raised:
             lines = exception.problems if isinstance(exception, ConfigError) else [str(exception)]
             for line in lines:

@@ -38,6 +38,7 @@ class Flight(Document):
     spread: tuple[float, float] = (1.0, 1.0)
     delay_s: Annotated[Seconds, Field(gt=0)] | None = None
     mode: Literal["orbit"] | int | None = None
+    rest: Seconds | Literal["none"] = "none"
 
     @model_validator(mode="after")
     def _check_spread(self) -> Self:

@@ -11,7 +11,7 @@ def schema(rocket):
 
 def test_keys_follow_references_and_optional_parts(schema):
     assert keys_at(schema, path=("engine", "dry_rate")) == {"value", "kind", "source"}
-    assert keys_at(schema, path=("flight",)) == {"stages", "spread", "delay", "mode"}
+    assert keys_at(schema, path=("flight",)) == {"stages", "spread", "delay", "mode", "rest"}
 
 
 def test_any_key_of_an_open_mapping_leads_on(schema):

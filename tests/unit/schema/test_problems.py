@@ -155,6 +155,14 @@ def problems_of(text, *, model):
             ),
         ),
         (
+            "stages: 3",
+            "stages: 3, rest: 2 W",
+            (
+                "saturn.yaml:9:27: flight.rest: '2 W'; expected 'none' or a time such as '20 ms';"
+                " write for example '20 ms'"
+            ),
+        ),
+        (
             "  efficiency:",
             "  fuel: {metane: 1}\n  efficiency:",
             "saturn.yaml:6:10: engine.fuel.metane: unknown key; did you mean 'methane'?",
