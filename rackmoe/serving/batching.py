@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rackmoe.errors import InvariantError
+from rackmoe.model.architecture import Window
 from rackmoe.serving.running import Finished, RunningSequences
 
 __all__ = ["BatchLimits", "BatchPolicy", "Batcher", "GroupChoice", "Preempted", "PrefillChunk", "StepBatch"]
@@ -52,8 +53,8 @@ class BatchLimits:
         How a request finds its group.
     kv_watermark_frac : float
         Share of the blocks that admission keeps free, so that running sequences can grow.
-    window_tokens : int
-        Tokens that a layer with a sliding window reads at most; 0 without such layers.
+    window : Window or None
+        Local attention of the layers that have it.
     """
 
     n_groups: int
@@ -64,7 +65,7 @@ class BatchLimits:
     policy: BatchPolicy = BatchPolicy.MIXED
     group_choice: GroupChoice = GroupChoice.SHORTEST_QUEUE
     kv_watermark_frac: float = 0.0
-    window_tokens: int = 0
+    window: Window | None = None
 
     def blocks(self, n_tokens: int) -> int:
         """Return the KV blocks that a context occupies.
@@ -190,7 +191,7 @@ class Batcher:
         self.running = RunningSequences(
             n_groups=limits.n_groups,
             block_tokens=limits.block_tokens,
-            window_tokens=limits.window_tokens,
+            window=limits.window,
         )
         self.held_blocks = np.zeros(limits.n_groups, dtype=np.int64)
         self._queues = [_Queue() for _ in range(limits.n_groups)]

@@ -6,6 +6,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from rackmoe.model.architecture import Window
+
 __all__ = ["Finished", "RunningSequences", "advance_reference"]
 
 _COLUMNS = 5
@@ -37,6 +39,7 @@ def _advance(
     n: int,
     block_tokens: int,
     window_tokens: int,
+    is_chunked: bool,  # noqa: FBT001  compiled kernels take their arguments in order
     emitted: NDArray[np.int64],
     sums: NDArray[np.int64],
     gone: NDArray[np.int64],
@@ -69,8 +72,19 @@ def _advance(
         sums[0, group] += 1
         sums[1, group] += context
         sums[2, group] += (context + block_tokens - 1) // block_tokens
-        sums[3, group] += min(context, window_tokens)
+        if is_chunked:
+            sums[3, group] += (context - 1) % window_tokens + 1
+        else:
+            sums[3, group] += min(context, window_tokens)
     return kept, ended
+
+
+def _visible(
+    contexts: NDArray[np.int64], window_tokens: int, *, is_chunked: bool
+) -> NDArray[np.int64]:
+    if is_chunked:
+        return np.where(contexts > 0, (contexts - 1) % window_tokens + 1, 0)
+    return np.minimum(contexts, window_tokens)
 
 
 def advance_reference(
@@ -78,6 +92,7 @@ def advance_reference(
     *,
     block_tokens: int,
     window_tokens: int,
+    is_chunked: bool,
     emitted: NDArray[np.int64],
     n_groups: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -90,7 +105,9 @@ def advance_reference(
     block_tokens : int
         Tokens of one KV block.
     window_tokens : int
-        Tokens that a layer with a sliding window reads at most.
+        Tokens that a layer with local attention reads at most.
+    is_chunked : bool
+        Whether it reads from the start of its chunk instead of a sliding window.
     emitted : ndarray of shape (n,)
         Tokens that the step wants to add to each sequence.
     n_groups : int
@@ -116,7 +133,7 @@ def advance_reference(
     np.add.at(sums[0], kept[:, GROUP], 1)
     np.add.at(sums[1], kept[:, GROUP], kept[:, CONTEXT])
     np.add.at(sums[2], kept[:, GROUP], -(-kept[:, CONTEXT] // block_tokens))
-    np.add.at(sums[3], kept[:, GROUP], np.minimum(kept[:, CONTEXT], window_tokens))
+    np.add.at(sums[3], kept[:, GROUP], _visible(kept[:, CONTEXT], window_tokens, is_chunked=is_chunked))
     return kept, after[ended][:, : REMAINING], sums
 
 
@@ -132,8 +149,8 @@ class RunningSequences:
         Attention groups (data-parallel ranks) of the replica.
     block_tokens : int
         Tokens of one KV block.
-    window_tokens : int
-        Tokens that a layer with a sliding window reads at most; 0 without such layers.
+    window : Window or None
+        Local attention of the layers that have it.
 
     Attributes
     ----------
@@ -141,9 +158,10 @@ class RunningSequences:
         Sequences, context tokens, KV blocks and tokens in the window of each group.
     """
 
-    def __init__(self, *, n_groups: int, block_tokens: int, window_tokens: int = 0) -> None:
+    def __init__(self, *, n_groups: int, block_tokens: int, window: Window | None = None) -> None:
         self._block_tokens = block_tokens
-        self._window_tokens = window_tokens
+        self._window_tokens = 0 if window is None else window.n_tokens
+        self._is_chunked = window is not None and window.is_chunked
         self._table = np.zeros((64, _COLUMNS), dtype=np.int64)
         self._gone = np.zeros((64, 3), dtype=np.int64)
         self._sums = np.zeros((4, n_groups), dtype=np.int64)
@@ -181,7 +199,7 @@ class RunningSequences:
     @property
     def window_contexts(self) -> NDArray[np.int64]:
         """Tokens of each context that a layer with a sliding window reads, shape (n,)."""
-        return np.minimum(self.contexts, self._window_tokens)
+        return _visible(self.contexts, self._window_tokens, is_chunked=self._is_chunked)
 
     def add(self, request: int, *, group: int, context: int, remaining: int, row: int) -> None:
         """Admit one sequence.
@@ -226,6 +244,7 @@ class RunningSequences:
             self._n,
             self._block_tokens,
             self._window_tokens,
+            self._is_chunked,
             wanted,
             self._sums,
             self._gone,
@@ -268,4 +287,5 @@ class RunningSequences:
         self._sums[0, group] += sign
         self._sums[1, group] += sign * context
         self._sums[2, group] += sign * -(-context // self._block_tokens)
-        self._sums[3, group] += sign * min(context, self._window_tokens)
+        visible = _visible(np.array(context), self._window_tokens, is_chunked=self._is_chunked)
+        self._sums[3, group] += sign * int(visible)

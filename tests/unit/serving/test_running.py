@@ -3,11 +3,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rackmoe.model.architecture import Window
 from rackmoe.serving.running import RunningSequences, advance_reference
 
 
 def three_sequences():
-    running = RunningSequences(n_groups=2, block_tokens=4, window_tokens=6)
+    running = RunningSequences(n_groups=2, block_tokens=4, window=Window(n_tokens=6))
     running.add(10, group=0, context=3, remaining=2, row=100)
     running.add(11, group=1, context=8, remaining=1, row=200)
     running.add(12, group=0, context=9, remaining=5, row=300)
@@ -67,16 +68,17 @@ def test_the_table_grows_beyond_its_first_size():
         st.tuples(st.integers(0, 2), st.integers(1, 40), st.integers(1, 6), st.integers(1, 4)),
         min_size=1,
         max_size=90,
-    )
+    ),
+    st.booleans(),
 )
-def test_kernel_equals_its_numpy_twin(rows):
-    running = RunningSequences(n_groups=3, block_tokens=4, window_tokens=16)
+def test_kernel_equals_its_numpy_twin(rows, is_chunked):
+    running = RunningSequences(n_groups=3, block_tokens=4, window=Window(n_tokens=16, is_chunked=is_chunked))
     for request, (group, context, remaining, _) in enumerate(rows):
         running.add(request, group=group, context=context, remaining=remaining, row=request)
     table = np.array([(i, g, c, r, i) for i, (g, c, r, _) in enumerate(rows)], dtype=np.int64)
     emitted = np.array([row[3] for row in rows], dtype=np.int64)
     kept, gone, sums = advance_reference(
-        table, block_tokens=4, window_tokens=16, emitted=emitted, n_groups=3
+        table, block_tokens=4, window_tokens=16, is_chunked=is_chunked, emitted=emitted, n_groups=3
     )
     finished = running.advance(emitted)
     assert finished.requests.tolist() == gone[:, 0].tolist()
