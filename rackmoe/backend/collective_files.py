@@ -69,6 +69,7 @@ class _Entry(Document):
     dtype: str = ""
     file: Sourced[str]
     error: ErrorEntry
+    caveat: str = ""
 
     def key(self) -> CollectiveKey:
         """Return what was measured."""
@@ -86,6 +87,7 @@ class _Entry(Document):
             median_error_frac=self.error.median,
             p90_error_frac=self.error.p90,
             median_error_s=self.error.small_s,
+            caveat=self.caveat,
         )
 
 

@@ -173,6 +173,9 @@ class FitReport:
         test where there are any; 0 where no row is that large.
     median_error_s : float
         Absolute error of smaller rows; 0 where there are none. [s]
+    caveat : str
+        Why the constants serve only to explain their own rows; empty where they serve
+        for predictions.
     """
 
     kind: str
@@ -182,6 +185,7 @@ class FitReport:
     median_error_frac: float = 0.0
     p90_error_frac: float = 0.0
     median_error_s: float = 0.0
+    caveat: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

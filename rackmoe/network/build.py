@@ -243,7 +243,11 @@ def find_exchange(
     """
     known = list(entries)
     fitting = [
-        one for one in known if one.family is family and one.key.operation.startswith(operation)
+        one
+        for one in known
+        if one.family is family
+        and one.key.operation.startswith(operation)
+        and not one.report.caveat
     ]
     if not fitting:
         names = ", ".join(sorted({one.family.value for one in known})) or "none"
@@ -256,7 +260,7 @@ def find_exchange(
         key=lambda one: (
             not one.key.library.startswith(library),
             bool(payload_dtype) and one.payload_dtype != payload_dtype,
-            one.latency_s.sizes[-1] < n_nodes,
+            -min(one.latency_s.sizes[-1], n_nodes),
         ),
     )
 
@@ -298,7 +302,7 @@ def find_collective(
         fitting,
         key=lambda one: (
             not one.key.library.startswith(library),
-            max(way.port_efficiency.sizes[-1] for way in one.algorithms) < n_ranks,
+            -min(max(way.port_efficiency.sizes[-1] for way in one.algorithms), n_ranks),
         ),
     )
 

@@ -1,6 +1,8 @@
 """What a measured communication time is a time of, and what the laws say it should be."""
 
 import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,10 +31,10 @@ __all__ = [
     "Measurement",
     "error_of",
     "exchange_group",
-    "is_held_out",
     "logical_bytes",
     "predict_collective",
     "predict_exchange",
+    "split_rows",
 ]
 
 LARGE_TOKENS = 128
@@ -140,25 +142,61 @@ class Measurement:
     reason: str = ""
 
     @property
-    def identity(self) -> str:
-        """A text that is equal for rows that the laws cannot tell apart."""
-        return f"{self.hardware}|{self.case}"
+    def fingerprint(self) -> str:
+        """A text that is equal for rows that timed the same thing."""
+        return f"{self.sweep}|{self.size:g}"
+
+    @property
+    def size(self) -> float:
+        """Tokens of a rank, or bytes of the buffer; 0 without a case."""
+        if isinstance(self.case, ExchangeCase):
+            return self.case.tokens
+        return 0.0 if self.case is None else self.case.n_bytes
+
+    @property
+    def sweep(self) -> str:
+        """A text that is equal for rows that differ in their size only."""
+        if isinstance(self.case, ExchangeCase):
+            return f"{self.hardware}|{replace(self.case, tokens=0)}"
+        if self.case is None:
+            return self.hardware
+        return f"{self.hardware}|{replace(self.case, n_bytes=0.0)}"
 
 
-def is_held_out(measurement: Measurement) -> bool:
-    """Return whether a row of a large group is kept for the test of its fit.
+def split_rows(
+    rows: Sequence[Measurement],
+) -> tuple[list[Measurement], list[Measurement]]:
+    """Return the rows of a large group that are fitted, and those kept to test the fit.
 
     Parameters
     ----------
-    measurement : Measurement
-        The row.
+    rows : sequence of Measurement
+        Rows of one kernel.
 
     Returns
     -------
-    bool
-        By a stable hash (CRC-32) of what was timed, never of the result.
+    fitted, held_out : list of Measurement
+        About half each. Of two neighboring sizes of a sweep one is held out, chosen by a
+        stable hash (CRC-32) of what was timed, never of the result; the smallest and the
+        largest are fitted, so that the test interpolates.
     """
-    return zlib.crc32(measurement.identity.encode()) % 2 == 1
+    sizes: dict[str, set[float]] = defaultdict(set)
+    for row in rows:
+        sizes[row.sweep].add(row.size)
+    kept_back = {
+        (sweep, pair[zlib.crc32(f"{sweep}|{pair[0]:g}".encode()) % 2])
+        for sweep, several in sizes.items()
+        for pair in _pairs(sorted(several)[1:-1])
+    }
+    fitted, held_out = [], []
+    for row in rows:
+        (held_out if (row.sweep, row.size) in kept_back else fitted).append(row)
+    return fitted, held_out
+
+
+def _pairs(values: list[float]) -> Iterable[tuple[float, float]]:
+    """Return neighbors two by two; a last odd one is left out."""
+    return zip(values[::2], values[1::2], strict=False)
 
 
 def exchange_group(case: ExchangeCase, *, machine: Machine) -> ExpertGroup:

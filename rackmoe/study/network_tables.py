@@ -16,7 +16,7 @@ from rackmoe.study.network_cases import (
     Measurement,
 )
 
-__all__ = ["read_measurements"]
+__all__ = ["SLOW_CLUSTER_KERNEL", "read_measurements"]
 
 _US = 1e-6
 _GB = 1e9
@@ -65,6 +65,8 @@ _SYSTEMS: Mapping[str, str] = MappingProxyType(
 # The 8-node rows of this source ran at half the NIC bandwidth of its 2-node rows and of other
 # sources: another or a congested cluster, so they have constants of their own.
 _SLOW_SOURCE, _SLOW_KERNEL, _SLOW_NODES = "sglang-0.5.6.post2", "deepep_normal", 8
+SLOW_CLUSTER_KERNEL = f"{_SLOW_KERNEL} on {_SLOW_NODES} nodes"
+"""Kernel of the rows of an odd cluster."""
 
 
 def read_measurements(path: Path | str, *, hardware: str = "") -> list[Measurement]:
@@ -141,7 +143,7 @@ def _alltoall_row(row: Mapping[str, str], *, name: str, hardware: str) -> Measur
     source, kernel, operation = row["source"], row["kernel"], row["op"]
     profile = "hgx_h100" if "H100" in kernel else hardware
     if (source, kernel) == (_SLOW_SOURCE, _SLOW_KERNEL) and int(row["nodes"]) >= _SLOW_NODES:
-        kernel = f"{kernel} on {_SLOW_NODES} nodes"
+        kernel = SLOW_CLUSTER_KERNEL
     n_sms = int(row["sms"])
     case = ExchangeCase(
         key=CollectiveKey(library=source, kernel=kernel, operation=operation, dtype=row["dtype"]),

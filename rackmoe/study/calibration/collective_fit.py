@@ -32,7 +32,7 @@ _N_WAYS = 2
 # For each way, as logarithms: latency [us] and port share at the largest group and their
 # change towards the smallest, and the ramp.
 _START = np.array([2.0, -0.3, -2.3, 0.0, 0.0, 3.0, -0.3, -0.4, 0.0, 0.0])
-_PRIOR_WEIGHT = 0.1
+_PRIOR_WEIGHT = 0.2
 _N_STARTS = 8
 _START_SPREAD = 0.7
 _US = 1e-6

@@ -118,7 +118,8 @@ def _report_lines(report: FitReport, *, keys: Mapping[str, str]) -> list[str]:
     errors = f"median: {report.median_error_frac:.3f}, p90: {report.p90_error_frac:.3f}"
     small = f"small: {_seconds(report.median_error_s)}"
     origin = f'value: "{report.file}", kind: {report.kind}, source: {keys[report.file]}'
-    return [f"error: {{{counts}, {errors}, {small}}}", f"file: {{{origin}}}"]
+    lines = [f"error: {{{counts}, {errors}, {small}}}", f"file: {{{origin}}}"]
+    return [*lines, f'caveat: "{report.caveat}"'] if report.caveat else lines
 
 
 def _item(lines: list[str], *, indent: int) -> list[str]:

@@ -46,7 +46,8 @@ _MAX_LATENCY_S, _MIN_LATENCY_S = 1e-3, 1e-6
 _MAX_TOKEN_S, _MIN_TOKEN_S = 1e-6, 1e-11
 _MAX_SM_BYTES_PER_S, _MIN_SM_BYTES_PER_S = 300e9, 0.1e9
 # So many rows for each number of nodes make a constant of its own; else two ends of a power law.
-_ROWS_PER_KNOT = 10
+_ROWS_PER_KNOT = 8
+_FREE_SM_FACTOR = 4.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,12 +125,11 @@ def fit_exchange(
     case = _case(rows[0])
     columns = _columns(rows, machine=machine, spread=spread)
     problem = _Problem(columns, family=case.family)
-    found = least_squares(
-        problem.residuals,
-        problem.start,
-        bounds=(problem.low, problem.high),
-        loss="soft_l1",
-    )
+    fits = [
+        least_squares(problem.residuals, start, bounds=(problem.low, problem.high), loss="soft_l1")
+        for start in problem.starts()
+    ]
+    found = min(fits, key=lambda fit: float(fit.cost))
     latency, ramp, token, nic, port, sm = problem.split(found.x)
     return ExchangeConstants(
         key=key,
@@ -230,6 +230,14 @@ class _Problem:
         start, weight, low, high = np.concatenate(repeated).T
         self.start, self._weight = np.log(start), weight
         self.low, self.high = np.log(low), np.log(high)
+
+    def starts(self) -> list[Floats]:
+        """Return where searches begin: at the priors, and with SMs that do not limit."""
+        if not self.has_sms:
+            return [self.start]
+        free = self.start.copy()
+        free[-self._sizes[-1] :] += np.log(_FREE_SM_FACTOR)
+        return [self.start, free]
 
     def residuals(self, logs: Floats) -> Floats:
         """Return the errors of the rows, then the distances from the priors."""

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -32,13 +33,13 @@ from rackmoe.study.network_cases import (
     ExchangeCase,
     Measurement,
     error_of,
-    is_held_out,
     predict_collective,
     predict_exchange,
+    split_rows,
 )
-from rackmoe.study.network_tables import read_measurements
+from rackmoe.study.network_tables import SLOW_CLUSTER_KERNEL, read_measurements
 
-__all__ = ["CALIBRATION_FILES", "calibrate_network", "fit_books"]
+__all__ = ["CALIBRATION_FILES", "calibrate_network", "fit_books", "fitted_rows"]
 
 _FOLDER = "scenarios/calibration"
 CALIBRATION_FILES = (
@@ -86,6 +87,7 @@ _GROUPED = (("trtllm", "deepep_ht"), ("deepep-v1", "normal"))
 _SIMILAR: Mapping[Family, Family] = MappingProxyType(
     {Family.DEEPEP_LOW_LATENCY_RDMA: Family.DEEPEP_LOW_LATENCY}
 )
+_SLOW_CAVEAT = "half the NIC bandwidth of all other clusters; explains its own rows only"
 # Engines whose measured times include host gaps come last when a family is looked up.
 _LAST = ("vllm", "trtllm-1.3.0rc11")
 
@@ -178,6 +180,25 @@ def fit_books() -> dict[str, CollectiveBook]:
     }
 
 
+@cache
+def fitted_rows() -> dict[str, str]:
+    """Return which rows of the shipped tables the constants rest on.
+
+    Returns
+    -------
+    dict of str to str
+        ``fitted`` or ``held out`` by `Measurement.fingerprint`; a row that no constants
+        were fitted to (the only one of its kernel) is absent.
+    """
+    roles = {}
+    for group in _groups():
+        if len(group.rows) >= _MIN_SCALED:
+            fitted, held = _split(group)
+            roles |= {row.fingerprint: "fitted" for row in fitted}
+            roles |= {row.fingerprint: "held out" for row in held}
+    return roles
+
+
 def _lent(
     gpu: str, exchanges: Mapping[str, list[ExchangeConstants]]
 ) -> Iterable[ExchangeConstants]:
@@ -187,8 +208,7 @@ def _lent(
 
 def _rank(one: ExchangeConstants) -> int:
     """Return the order in which kernels of one family are preferred."""
-    is_odd = any(one.key.library.startswith(word) for word in _LAST) or " on " in one.key.kernel
-    return 1 if is_odd and one.key.kernel not in _EVEN_KERNELS else 0
+    return int(any(one.key.library.startswith(word) for word in _LAST))
 
 
 def _groups() -> list[_Group]:
@@ -229,8 +249,7 @@ def _split(group: _Group) -> tuple[list[Measurement], list[Measurement]]:
     """Return the rows to fit and the rows to test."""
     if len(group.rows) < _MIN_SPLIT:
         return list(group.rows), []
-    held = [row for row in group.rows if is_held_out(row)]
-    return [row for row in group.rows if not is_held_out(row)], held
+    return split_rows(group.rows)
 
 
 def _fit_exchange(group: _Group, *, machine: Machine) -> ExchangeConstants:
@@ -245,7 +264,8 @@ def _fit_exchange(group: _Group, *, machine: Machine) -> ExchangeConstants:
         n_held_out=len(held),
         predict=lambda row: _exchange_time(row, constants=constants, machine=machine),
     )
-    return replace(constants, report=report)
+    caveat = _SLOW_CAVEAT if group.key.kernel == SLOW_CLUSTER_KERNEL else ""
+    return replace(constants, report=replace(report, caveat=caveat))
 
 
 def _scale_exchange(
