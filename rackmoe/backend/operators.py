@@ -100,6 +100,9 @@ class GroupedGemmConstants:
         Exponent that joins the bounds; infinite is the plain roofline.
     expert_scan_s : float
         Time per local expert, empty or not, that the tile scheduler needs. [s]
+    tile_rows : float
+        Rows of the largest tile, a count: kernels given the tokens of all ranks choose
+        their tile for all of them and leave it partly empty.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _IN_FILES
@@ -110,6 +113,7 @@ class GroupedGemmConstants:
     token_efficiency: float
     sharpness: float
     expert_scan_s: Seconds
+    tile_rows: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,6 +276,7 @@ _IDEAL_GROUPED_GEMM: Final = GroupedGemmConstants(
     token_efficiency=inf,
     sharpness=inf,
     expert_scan_s=0.0,
+    tile_rows=0.0,
 )
 _IDEAL_DECODE: Final = AttentionDecodeConstants(
     launch_s=0.0,

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from rackmoe.backend.operators import GroupedGemmConstants
 from rackmoe.compute.bounds import Floats, join_bounds, peak_flop_per_s
 from rackmoe.hardware.machine import Gpu
@@ -56,6 +58,8 @@ class GroupedGemmLaw:
         Time in which the tile scheduler walks the rank's experts. [s]
     sharpness : float
         Exponent that joins the bounds.
+    tile_rows : float
+        Rows of the largest tile, a count.
     assignment_work, expert_work : Work
         What one assignment and one active expert ask of the GPU.
     token_bytes : float
@@ -70,12 +74,17 @@ class GroupedGemmLaw:
     token_s: float
     scan_s: float
     sharpness: float
+    tile_rows: float
     assignment_work: Work
     expert_work: Work
     token_bytes: float
 
     def __call__(
-        self, assignments: Floats, active_experts: Floats, tokens: Floats | None = None
+        self,
+        assignments: Floats,
+        active_experts: Floats,
+        tokens: Floats | None = None,
+        planned_rows: Floats | None = None,
     ) -> Floats:
         r"""Return the duration for the load of each rank.
 
@@ -88,6 +97,10 @@ class GroupedGemmLaw:
         tokens : float or ndarray, optional
             Tokens that the kernel is given, a count; every assignment counts as one
             where omitted, which is how dispatch by assignment delivers them.
+        planned_rows : float or ndarray, optional
+            Rows per local expert that the kernel chooses its tile for, a count; larger
+            than what arrives where it is given the tokens of all ranks, of which most
+            belong elsewhere. The rows that arrive where omitted.
 
         Returns
         -------
@@ -104,13 +117,18 @@ class GroupedGemmLaw:
             t = t_0 + \frac{r}{e_t B} + \left[ \left(\frac{F}{e_f P}\right)^p
                 + \left(\frac{Q}{e_b B}\right)^p + (L \tau)^p \right]^{1/p}
 
+        F counts at least :math:`X \min(R, R_{planned})` rows, R being the largest tile.
         Only experts with a token are read, so a skewed decode batch is faster than a
         balanced one, and a skewed prefill batch slower. The scan bounds kernels that
         walk all groups of a large table to find few tokens.
         """
         given = assignments if tokens is None else tokens
+        rows = assignments
+        if planned_rows is not None:
+            tile = np.minimum(planned_rows, self.tile_rows)
+            rows = np.maximum(assignments, active_experts * tile)
         joined = join_bounds(
-            assignments * self.flop_s,
+            rows * self.flop_s,
             active_experts * self.expert_s + assignments * self.assignment_s,
             self.scan_s,
             self.sharpness,
@@ -185,6 +203,7 @@ def grouped_gemm_law(
         token_s=token_bytes / passing,
         scan_s=shape.n_local_experts * constants.expert_scan_s,
         sharpness=constants.sharpness,
+        tile_rows=constants.tile_rows,
         assignment_work=per_assignment,
         expert_work=per_expert,
         token_bytes=token_bytes,

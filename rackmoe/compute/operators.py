@@ -151,12 +151,8 @@ class OperatorLaws:
 
         Parameters
         ----------
-        attention : LatentAttention or GroupedQueryAttention
-            The attention.
-        tp : int
-            Ranks that share the heads, a count.
-        kv_dtype : str
-            Format of the cache.
+        attention, tp, kv_dtype : LatentAttention or GroupedQueryAttention, int and str
+            As for `attention_decode`.
 
         Returns
         -------
@@ -269,10 +265,8 @@ class OperatorLaws:
         ----------
         n_tokens, score_pairs : float or ndarray
             New tokens and scored pairs of all chunks, counts of any shape.
-        heads : int
-            Query heads of the rank, a count.
-        kv_dtype : str
-            Format of the cache.
+        heads, kv_dtype : int and str
+            As for `mla_decode_time_s`.
         n_sequences : float or ndarray
             Chunks, a count.
 

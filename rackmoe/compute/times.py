@@ -8,13 +8,14 @@ __all__ = ["OperatorTimes"]
 
 
 class OperatorTimes(Protocol):
-    """What an engine asks of any source of operator times: laws, or a table of times.
+    """A source of operator times.
 
-    Every method takes arrays of any shape that broadcast and returns seconds.
+    `operators.OperatorLaws` is one; a table of a user's measured times can be another.
+    Every method takes counts as floats or arrays of any shapes that broadcast.
     """
 
     def gemm_time_s(self, m: Floats, *, n: int, k: int, dtype: str, batch: int = 1) -> Floats:
-        """Return the duration of matrix products of m rows."""
+        """Return the duration of a matrix product of m rows. [s]"""
 
     def grouped_gemm_time_s(
         self,
@@ -27,7 +28,7 @@ class OperatorTimes(Protocol):
         n_local_experts: int,
         tokens: Floats | None = None,
     ) -> Floats:
-        """Return the duration of routed experts."""
+        """Return the duration of a rank's routed experts. [s]"""
 
     def mla_decode_time_s(
         self,
@@ -38,7 +39,7 @@ class OperatorTimes(Protocol):
         kv_dtype: str,
         query_tokens: int = 1,
     ) -> Floats:
-        """Return the duration of latent attention to cached tokens."""
+        """Return the duration of latent attention to cached tokens. [s]"""
 
     def mla_prefill_time_s(
         self,
@@ -49,7 +50,7 @@ class OperatorTimes(Protocol):
         kv_dtype: str,
         n_sequences: Floats = 1.0,
     ) -> Floats:
-        """Return the duration of latent attention among new tokens."""
+        """Return the duration of latent attention among new tokens. [s]"""
 
     def gqa_decode_time_s(
         self,
@@ -62,7 +63,7 @@ class OperatorTimes(Protocol):
         kv_dtype: str,
         query_tokens: int = 1,
     ) -> Floats:
-        """Return the duration of grouped-query attention to cached tokens."""
+        """Return the duration of grouped-query attention to cached tokens. [s]"""
 
     def gqa_prefill_time_s(
         self,
@@ -75,10 +76,10 @@ class OperatorTimes(Protocol):
         kv_dtype: str,
         n_sequences: Floats = 1.0,
     ) -> Floats:
-        """Return the duration of grouped-query attention among new tokens."""
+        """Return the duration of grouped-query attention among new tokens. [s]"""
 
     def attention_floor_s(self, n_tokens: Floats, *, dtype: str, phase: str) -> Floats:
-        """Return what an attention module costs besides its kernel and its products."""
+        """Return what an attention module costs besides kernel and products. [s]"""
 
     def elementwise_time_s(self, n_bytes: Floats) -> Floats:
-        """Return the duration of a pass over activations."""
+        """Return the duration of a pass over activations of so many bytes. [s]"""

@@ -1,7 +1,6 @@
 """Which load the hottest rank has in the measured tables of routed experts."""
 
 import math
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rackmoe.errors import ConfigError
+from rackmoe.streams import Streams
 
 __all__ = ["ExpertLoad", "hot_rank_load", "packed_load"]
 
@@ -83,20 +83,19 @@ def hot_rank_load(*, tokens: int, experts: int, top_k: int, ep: int, dist: str) 
             n_local_experts=n_local,
         )
     alpha, is_evened = _exponent(dist)
-    # A stable seed per case: rows stay what they are when others are added.
-    case = f"{tokens} {experts} {top_k} {ep} {alpha}"
-    rng = np.random.default_rng(zlib.crc32(case.encode()))
-    draws = np.zeros((_N_DRAWS, 2))
-    for draw in draws:
+    # A stream per case: rows stay what they are when others are added.
+    rng = Streams(0).rng(f"collector/{tokens}/{experts}/{top_k}/{ep}/{alpha}")
+    assignments, active = [], []
+    for _ in range(_N_DRAWS):
         counts = _drawn_counts(
             rng, tokens=tokens, top_k=top_k, alpha=alpha, room=(ep, n_local, experts)
         )
-        hot = counts[counts.sum(axis=1).argmax()]
-        draw[0] = hot.sum() if not is_evened else counts.sum() / ep
-        draw[1] = np.count_nonzero(hot if not is_evened else counts) / (1 if not is_evened else ep)
+        measured = counts if is_evened else counts[[counts.sum(axis=1).argmax()]]
+        assignments.append(measured.sum() / len(measured))
+        active.append(np.count_nonzero(measured) / len(measured))
     return ExpertLoad(
-        assignments=float(draws[:, 0].mean()),
-        active_experts=float(draws[:, 1].mean()),
+        assignments=float(np.mean(assignments)),
+        active_experts=float(np.mean(active)),
         n_local_experts=n_local,
     )
 
@@ -139,10 +138,14 @@ def _exponent(dist: str) -> tuple[float, bool]:
 
 def _balanced_counts(tokens: int, experts: int, top_k: int) -> Counts:
     stride = math.ceil(experts / top_k)
-    token = np.arange(tokens)[:, None]
-    first = token if tokens >= stride else np.floor(token * stride / tokens).astype(np.int64)
-    chosen = (first + np.arange(top_k)[None, :] * stride) % experts
-    return np.bincount(chosen.ravel(), minlength=experts)
+    shifts = np.arange(top_k) * stride
+    if tokens < stride:
+        first = np.arange(tokens)[:, None] * stride // tokens
+        return np.bincount(((first + shifts) % experts).ravel(), minlength=experts)
+    # Token t's i-th choice is expert (t + i E/k) mod E: whole rounds, and a last partial one.
+    rounds, rest = divmod(tokens, experts)
+    place = (np.arange(experts)[:, None] - shifts) % experts
+    return rounds * top_k + np.count_nonzero(place < rest, axis=1)
 
 
 def _drawn_counts(

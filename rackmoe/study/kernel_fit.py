@@ -81,6 +81,7 @@ CONSTANT_RANGES: Final[dict[str, tuple[type[Any], dict[str, Range]]]] = {
             "token_efficiency": _PASS,
             "sharpness": _SHARPNESS,
             "expert_scan_s": Range(start=5e-8, low=1e-11, high=1e-5),
+            "tile_rows": Range(start=32.0, low=1.0, high=256.0),
         },
     ),
     "decode": (

@@ -84,7 +84,13 @@ def _grouped_times(rows: pd.DataFrame) -> RowTimes:
         assignments=[load.assignments for load in loads],
         active=[load.active_experts for load in loads],
         n_local=[load.n_local_experts for load in loads],
-        given=_given_tokens(rows, np.array([load.assignments for load in loads])),
+    )
+    # DeepEP delivers what a rank computes; the other kernels see the tokens of all ranks.
+    is_wide = rows["kernel"].astype(str).str.startswith("wide_ep")
+    assignments, given = loaded["assignments"], loaded["tokens_global"]
+    planned = given * loaded["topk"] / loaded["n_local"]
+    loaded = loaded.assign(
+        given=given.where(~is_wide, assignments), planned=planned.where(~is_wide, 0)
     )
     shapes = [
         (
@@ -92,7 +98,7 @@ def _grouped_times(rows: pd.DataFrame) -> RowTimes:
                 hidden=int(hidden), inter=int(inter), dtype=str(dtype), n_local_experts=int(local)
             ),
             at,
-            tuple(_floats(part, name) for name in ("assignments", "active", "given")),
+            tuple(_floats(part, name) for name in ("assignments", "active", "given", "planned")),
         )
         for (hidden, inter, dtype, local), at, part in _parts(
             loaded, ["hidden", "inter", "dtype", "n_local"]
@@ -106,12 +112,6 @@ def _grouped_times(rows: pd.DataFrame) -> RowTimes:
         return out
 
     return times
-
-
-def _given_tokens(rows: pd.DataFrame, assignments: Array) -> Array:
-    """Return the tokens each kernel sees: all of the group, or what DeepEP delivered."""
-    is_wide = rows["kernel"].astype(str).str.startswith("wide_ep").to_numpy()
-    return np.where(is_wide, assignments, rows["tokens_global"].to_numpy(dtype=float))
 
 
 def _decode_times(rows: pd.DataFrame) -> RowTimes:
