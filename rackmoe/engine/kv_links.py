@@ -1,8 +1,5 @@
 """How KV caches travel from prefill to decode replicas over the fabric."""
 
-from collections.abc import Generator
-from typing import Any
-
 import numpy as np
 import simpy
 
@@ -93,7 +90,11 @@ class KvLinks:
             source.first_gpu + groups[0] * source.tp,
             self._n_gpus + target.first_gpu + groups[1] * target.tp,
         )
-        return self._env.process(self._move(links, n_tokens * self._token_bytes))
+        arrived = self._env.event()
+        ready = self._env.timeout(to_picoseconds(self._latency_s))
+        n_bytes = n_tokens * self._token_bytes
+        ready.callbacks.append(lambda _: self._move(links, n_bytes, arrived))
+        return arrived
 
     def write(self, table: Table) -> None:
         """Append the ports that carried anything to the link table.
@@ -112,12 +113,12 @@ class KvLinks:
                 row = (-1, gpu, self._tier, self._port_bytes_per_s, sent, received, busy_s)
                 table.append_row(row)
 
-    def _move(
-        self, links: tuple[int, int], n_bytes: float
-    ) -> Generator[simpy.Event, Any, None]:
-        yield self._env.timeout(to_picoseconds(self._latency_s))
-        if links[0] != links[1] - self._n_gpus:
-            yield self._fabric.transfer(links, n_bytes)
+    def _move(self, links: tuple[int, int], n_bytes: float, arrived: simpy.Event) -> None:
+        if links[0] == links[1] - self._n_gpus:
+            arrived.succeed()
+            return
+        transfer = self._fabric.transfer(links, n_bytes)
+        transfer.callbacks.append(lambda _: arrived.succeed())
 
 
 def build_kv_links(

@@ -196,6 +196,7 @@ class Batcher:
         self.held_blocks = np.zeros(limits.n_groups, dtype=np.int64)
         self._queues = [_Queue() for _ in range(limits.n_groups)]
         self._queued_tokens = np.zeros(limits.n_groups, dtype=np.int64)
+        self._n_queued_tokens = 0
         self._queued_requests = np.zeros(limits.n_groups, dtype=np.int64)
         self._reserved_sequences = np.zeros(limits.n_groups, dtype=np.int64)
         self._with_prompts: dict[int, None] = {}
@@ -216,7 +217,7 @@ class Batcher:
     @property
     def load_tokens(self) -> int:
         """Tokens waiting or in the KV cache: what a router balances."""
-        return int(self._queued_tokens.sum() + self.running.kv_tokens.sum())
+        return self._n_queued_tokens + self.running.total_kv_tokens
 
     def fits(self, n_tokens: int) -> bool:
         """Return whether a context could ever be held by one group.
@@ -273,6 +274,7 @@ class Batcher:
         waiting = self._queues[group].waiting
         (waiting.appendleft if is_urgent else waiting.append)(_Prompt(request, n_tokens))
         self._queued_tokens[group] += n_tokens
+        self._n_queued_tokens += n_tokens
         self._queued_requests[group] += 1
         self._with_prompts[group] = None
         return group
@@ -421,6 +423,7 @@ class Batcher:
                 prompt.done_tokens += n
                 budget -= n
                 self._queued_tokens[group] -= n
+                self._n_queued_tokens -= n
                 if is_last:
                     queue.prefilling = None
                     self._queued_requests[group] -= 1

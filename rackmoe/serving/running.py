@@ -156,6 +156,8 @@ class RunningSequences:
     ----------
     n_sequences, kv_tokens, kv_blocks, window_kv_tokens : ndarray of shape (n_groups,)
         Sequences, context tokens, KV blocks and tokens in the window of each group.
+    total_kv_tokens : int
+        Context tokens of all groups.
     """
 
     def __init__(self, *, n_groups: int, block_tokens: int, window: Window | None = None) -> None:
@@ -166,6 +168,7 @@ class RunningSequences:
         self._gone = np.zeros((64, 3), dtype=np.int64)
         self._sums = np.zeros((4, n_groups), dtype=np.int64)
         self._n = 0
+        self.total_kv_tokens = 0
         self.n_sequences, self.kv_tokens, self.kv_blocks, self.window_kv_tokens = self._sums
 
     def __len__(self) -> int:
@@ -249,6 +252,7 @@ class RunningSequences:
             self._sums,
             self._gone,
         )
+        self.total_kv_tokens = int(self.kv_tokens.sum())
         gone = self._gone[:ended].copy()
         return Finished(requests=gone[:, 0], groups=gone[:, 1], contexts=gone[:, 2])
 
@@ -286,6 +290,7 @@ class RunningSequences:
     def _count(self, group: int, *, context: int, sign: int) -> None:
         self._sums[0, group] += sign
         self._sums[1, group] += sign * context
+        self.total_kv_tokens += sign * context
         self._sums[2, group] += sign * -(-context // self._block_tokens)
         visible = _visible(np.array(context), self._window_tokens, is_chunked=self._is_chunked)
         self._sums[3, group] += sign * int(visible)
