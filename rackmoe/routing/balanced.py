@@ -26,6 +26,7 @@ class BalancedSource:
     """
 
     needs_rows = False
+    spans = None
 
     def __init__(self, placement: Placement, *, top_k: int) -> None:
         self.placement = placement

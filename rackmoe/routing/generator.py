@@ -49,12 +49,11 @@ def popularity(
     -----
     :math:`p_e \propto \exp(\sigma_l z_e)`. The z of a layer are one draw from
     each of E equal strata of the normal distribution, in random order: with
-    plain draws the skew of a layer would scatter by a quarter with E = 256.
+    plain draws the skew of a layer would scatter by a quarter at E = 256.
     """
     size = (shape.n_layers, shape.n_experts)
-    quantile = (np.arange(shape.n_experts) + rng.random(size)) / shape.n_experts
-    order = np.argsort(rng.random(size), axis=1, kind="stable")
-    quantile = np.take_along_axis(quantile, order, axis=1)
+    stratum = np.argsort(rng.random(size), axis=1, kind="stable")
+    quantile = (stratum + rng.random(size)) / shape.n_experts
     if statistics.power_law is not None:
         weight = _power_law(quantile, exponent=statistics.power_law)
     else:
@@ -125,7 +124,8 @@ class CountNoise:
         rng: np.random.Generator,
         bank_size: int = 64,
     ) -> None:
-        self._chance = chance
+        self._root_chance = np.sqrt(chance)
+        self._half_scatter = 0.5 * np.sqrt(1.0 - chance)
         self._top_k = top_k
         self._jitter = step_jitter
         self._rng = rng
@@ -148,12 +148,13 @@ class CountNoise:
         ndarray of shape (L, E), int32
             `out`; each row adds up to ``n_tokens * top_k``.
         """
-        size = (self._chance.shape[0],)
+        size = (len(self._root_chance),)
         pick = self._rng.integers(0, len(self._bank), size)
         sign = np.where(self._rng.random(size) < 0.5, -1.0, 1.0)  # noqa: PLR2004 - a coin
         start = self._rng.random(size)
         scatter_counts(
-            self._chance,
+            self._root_chance,
+            self._half_scatter,
             n_tokens,
             n_tokens * self._top_k,
             self._jitter,
@@ -169,7 +170,8 @@ class CountNoise:
 
 @numba.njit(cache=True)
 def scatter_counts(
-    chance: NDArray[np.float64],
+    root_chance: NDArray[np.float64],
+    half_scatter: NDArray[np.float64],
     n_tokens: int,
     n_assignments: int,
     jitter: float,
@@ -188,35 +190,37 @@ def scatter_counts(
     :math:`a = \min(1, m) \sqrt{1 - q}`: below one token, systematic rounding of
     the running sum, which also keeps the sum exact, is all the noise there is.
     """
-    n_layers, n_experts = chance.shape
+    n_layers, n_experts = root_chance.shape
     keep = np.float32(_STEP_MEMORY)
     fresh = np.float32(np.sqrt(1.0 - _STEP_MEMORY * _STEP_MEMORY))
+    root_tokens = np.sqrt(float(n_tokens))
     value = np.empty(n_experts)
     for layer in range(n_layers):
-        entry = pick[layer]
+        wander, noise = state[0, layer], state[1, layer]
+        new_wander, new_noise = bank[pick[layer], 0, layer], bank[pick[layer], 1, layer]
         turn = np.float32(sign[layer]) * fresh
+        for expert in range(n_experts):
+            wander[expert] = keep * wander[expert] + turn * new_wander[expert]
+            noise[expert] = keep * noise[expert] + turn * new_noise[expert]
+            # the root of exp(jitter * wander), to third order: its argument is small
+            x = 0.5 * jitter * wander[expert]
+            growth = max(0.0, 1.0 + x * (1.0 + x * (0.5 + x / 6.0)))
+            root = root_tokens * root_chance[layer, expert] * growth
+            half = min(1.0, root * root) * half_scatter[layer, expert]
+            root = max(0.0, root + half * noise[expert])
+            value[expert] = min(max(0.0, root * root - half * half), float(n_tokens))
         total = 0.0
         for expert in range(n_experts):
-            wander = keep * state[0, layer, expert] + turn * bank[entry, 0, layer, expert]
-            noise = keep * state[1, layer, expert] + turn * bank[entry, 1, layer, expert]
-            state[0, layer, expert] = wander
-            state[1, layer, expert] = noise
-            q = chance[layer, expert]
-            # exp(x) to third order: x is a few tenths at most
-            x = jitter * wander
-            mean = n_tokens * q * max(0.0, 1.0 + x * (1.0 + x * (0.5 + x / 6.0)))
-            half = 0.5 * min(1.0, mean) * np.sqrt(1.0 - q)
-            root = max(0.0, np.sqrt(mean) + half * noise)
-            value[expert] = min(max(0.0, root * root - half * half), float(n_tokens))
             total += value[expert]
         scale = n_assignments / total if total > 0.0 else 0.0
         running = start[layer]
         before = 0
-        for expert in range(n_experts):
+        for expert in range(n_experts - 1):
             running += value[expert] * scale
-            after = int(running) if expert < n_experts - 1 else n_assignments
+            after = int(running)
             out[layer, expert] = after - before
             before = after
+        out[layer, n_experts - 1] = n_assignments - before
 
 
 def scatter_counts_plain(
@@ -248,8 +252,9 @@ def scatter_counts_plain(
     ndarray of shape (L, E)
         Assignments; each row adds up to `n_assignments`.
     """
-    x = jitter * fields[0]
-    mean = n_tokens * chance * np.maximum(0.0, 1.0 + x * (1.0 + x * (0.5 + x / 6.0)))
+    x = 0.5 * jitter * fields[0]
+    growth = np.maximum(0.0, 1.0 + x * (1.0 + x * (0.5 + x / 6.0)))
+    mean = n_tokens * chance * growth * growth
     half = 0.5 * np.minimum(1.0, mean) * np.sqrt(1.0 - chance)
     root = np.maximum(0.0, np.sqrt(mean) + half * fields[1])
     value = np.clip(root * root - half * half, 0.0, n_tokens)

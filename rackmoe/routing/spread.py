@@ -30,6 +30,8 @@ RANK_FIELDS = tuple(field.name for field in fields(StepRouting) if field.name !=
 # Positions in RANK_FIELDS; compiled code needs plain integers.
 _LOAD, _ACTIVE, _COPIES_IN, _COPIES_OUT, _IN, _OUT = 0, 1, 2, 3, 4, 5
 _NODE_IN, _NODE_OUT, _REMOTE_IN, _REMOTE_OUT = 6, 7, 8, 9
+# Expected tokens beyond which a slot is idle with a probability below exp(-40) = 4e-18.
+_SURELY_BUSY = 40.0
 # Positions in Tally.per_rank.
 _HITS, _OWN, _OWN_COPIES, _DESTINATIONS = 0, 1, 2, 3
 _TALLY_NODE_IN, _TALLY_NODE_OUT, _OWN_NODE_IN, _OWN_NODE_OUT = 4, 5, 6, 7
@@ -221,7 +223,7 @@ def count_active(
                     continue
                 count = expected[layer, slot_expert[layer, slot]]
                 share = shares[layer, slot]
-                if is_random and share < 1.0 and count > 0.0:
+                if is_random and share < 1.0 and 0.0 < share * count < _SURELY_BUSY:
                     busy += 1.0 - (1.0 - share) ** count
                 else:
                     busy += min(1.0, share * count)

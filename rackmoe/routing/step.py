@@ -108,6 +108,10 @@ class RoutingSource(Protocol):
     def needs_rows(self) -> bool:
         """Whether decode tokens must come with their rows of the trace."""
 
+    @property
+    def spans(self) -> NDArray[np.int64] | None:
+        """First row and number of rows of each recorded output; None without rows."""
+
     def begin(self) -> None:
         """Start a step without tokens."""
 
