@@ -32,6 +32,10 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
+# A library is not asked about groups of more than twice the largest that was measured, where
+# another one was measured closer (kind: assumed).
+_FAR = 2
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExchangeChoice:
@@ -268,7 +272,9 @@ def find_exchange(
 def find_collective(
     book: CollectiveBook, *, operation: str, n_ranks: int, library: str = ""
 ) -> CollectiveConstants:
-    """Return the constants of a collective that fit best: library, then number of ranks.
+    """Return the constants of a collective that fit best.
+
+    Those known for a group of a similar size come first, then the library, then the size.
 
     Parameters
     ----------
@@ -298,13 +304,13 @@ def find_collective(
             f"{operation}: no constants for {book.gpu}; "
             f"expected one of {names}; choose one or calibrate it"
         )
-    return min(
-        fitting,
-        key=lambda one: (
-            not one.key.library.startswith(library),
-            -min(max(way.port_efficiency.sizes[-1] for way in one.algorithms), n_ranks),
-        ),
-    )
+
+    def order(one: CollectiveConstants) -> tuple[bool, bool, int]:
+        largest = max(way.port_efficiency.sizes[-1] for way in one.algorithms)
+        is_far = _FAR * largest < n_ranks
+        return is_far, not one.key.library.startswith(library), -min(largest, n_ranks)
+
+    return min(fitting, key=order)
 
 
 def _measured(

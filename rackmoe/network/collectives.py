@@ -89,7 +89,7 @@ class CollectiveLaw:
     n_ranks : int
         GPUs of the communicator.
     n_local : int, optional
-        GPUs of it in one scale-up domain; as many as fit if left out.
+        GPUs of it in one scale-up domain; an even split over the fewest domains if left out.
 
     Attributes
     ----------
@@ -107,7 +107,8 @@ class CollectiveLaw:
     ) -> None:
         self.constants = constants
         self.n_ranks = n_ranks
-        self.n_local = min(n_ranks, machine.scale_up.domain_gpus) if n_local is None else n_local
+        n_domains = -(-n_ranks // machine.scale_up.domain_gpus)
+        self.n_local = n_ranks / n_domains if n_local is None else n_local
         self._port_bytes_per_s = machine.scale_up.gpu_bandwidth_bytes_per_s
         out = machine.scale_out
         self._nic_bytes_per_s = out.nic_bandwidth_bytes_per_s * out.nics_per_gpu

@@ -45,7 +45,7 @@ class GatherExchange:
         longest = np.broadcast_to(tokens, shape).max(axis=-1, keepdims=True)
         n_bytes = longest * self._law.n_ranks * self._payload_bytes
         busy_s = (self._law.time_s(n_bytes) - self.latency_s) / port_frac
-        egress_s = np.broadcast_to(busy_s, shape)
+        egress_s = np.zeros(shape) + busy_s
         others = self._law.n_ranks - 1
         ingress_s = egress_s / others if self._in_network and others else egress_s
         return PortTimes(egress_s=egress_s, ingress_s=ingress_s, latency_s=self.latency_s)

@@ -207,7 +207,13 @@ class ExchangeLaw:
                 "expected one; choose deepep_normal or deepep_low_latency, or a smaller group"
             )
         self.constants = constants
-        self.latency_s = constants.latency_s.latency_at(ports.n_nodes)
+        latency_s = constants.latency_s
+        # Inside a domain all GPUs are one switch apart, however many nodes there are.
+        self.latency_s = (
+            latency_s.latency_at(ports.n_nodes)
+            if ports.n_domains > 1
+            else latency_s.at(ports.n_nodes)
+        )
         port_s = payload_bytes / (
             constants.port_efficiency.at(ports.n_nodes) * ports.port_bandwidth_bytes_per_s
         )
@@ -231,8 +237,9 @@ class ExchangeLaw:
         """Return how long each rank sends and receives; see `Exchange.port_times`."""
         token_s = tokens * self.constants.token_time_s
         if self._is_prepare:
-            own = np.broadcast_to(self._beyond_start(token_s), traffic.copies_out.shape)
-            return PortTimes(egress_s=own, ingress_s=np.zeros_like(own), latency_s=self.latency_s)
+            none = np.zeros(traffic.copies_out.shape)
+            own = none + self._beyond_start(token_s)
+            return PortTimes(egress_s=own, ingress_s=none, latency_s=self.latency_s)
         copies = family_copies(self.constants.family, traffic=traffic, n_domains=self._n_domains)
         copy_s = overlapped_s(self._port_copy_s / port_frac, self._sm_copy_s)
         parts: tuple[list[Floats], list[Floats]] = ([token_s], [])
@@ -289,7 +296,7 @@ class IdealExchange:
         """Return how long each rank sends and receives; see `Exchange.port_times`."""
         load = traffic.rank_assignments
         copy_s = self._copy_s / port_frac
-        owner_s = np.broadcast_to(tokens * self._n_destinations * copy_s, load.shape)
+        owner_s = np.zeros(load.shape) + tokens * self._n_destinations * copy_s
         total = load.sum(axis=-1, keepdims=True)
         n_sent = np.broadcast_to(tokens, load.shape).sum(axis=-1, keepdims=True)
         per_load = np.divide(

@@ -187,7 +187,7 @@ def balanced_traffic(
     )
     load = tokens * group.top_k
     assignments = load * (n_ranks - 1) / n_ranks
-    remote = load * max(0, n_ranks - group.ranks_per_domain) / n_ranks
+    remote = load * (n_domains - 1) / n_domains
     return BalancedTraffic(
         rank_assignments=load,
         copies_in=copies,

@@ -51,6 +51,7 @@ _OPERATIONS: Mapping[str, str] = MappingProxyType(
         "peak bus bandwidth over mnnvl": "all_reduce",
     }
 )
+_WORDS: Mapping[str, str] = MappingProxyType({"two": "2", "three": "3"})
 _SYSTEMS: Mapping[str, str] = MappingProxyType(
     {
         "gb200": "gb200_nvl72",
@@ -234,12 +235,12 @@ def _point_collective(row: Mapping[str, str], *, is_time: bool) -> CollectiveCas
     n_bytes = float(row["message_bytes"] or _PEAK_BYTES)
     if "shard contributed" in row["notes"]:
         n_bytes *= n_ranks
-    racks = re.search(r"(\d+)[ -]racks", row["fabric"] + " " + row["notes"])
+    racks = re.search(r"(\d+|two|three) racks", f"{row['fabric']} {row['notes']}")
     return CollectiveCase(
         key=CollectiveKey(library=name, kernel=name, operation=operation),
         n_ranks=n_ranks,
         n_bytes=n_bytes,
-        n_local=n_ranks // int(racks[1]) if racks else None,
+        n_local=n_ranks // int(_WORDS.get(racks[1], racks[1])) if racks else None,
         is_bus_bandwidth=not is_time,
     )
 

@@ -28,7 +28,8 @@ __all__ = ["fit_efficiencies", "fit_exchange", "scaled_residuals"]
 
 Floats = NDArray[np.float64]
 
-# A residual of 1 is what the targets allow in the median: 8 % of a large row, 5 us of a small one.
+# A residual of 1 is what the targets allow in the median: 8 % of a large row, 5 us (or the same
+# 8 %, if that is more) of a small one.
 _LARGE_SCALE_FRAC = 0.08
 _SMALL_SCALE_S = 5e-6
 # Weak priors: what a constant is where the rows do not say, and how firmly: with a weight of 1,
@@ -96,7 +97,8 @@ def scaled_residuals(
         Pure numbers.
     """
     relative = np.log(predicted_s / measured_s) / _LARGE_SCALE_FRAC
-    return np.where(is_large, relative, (predicted_s - measured_s) / _SMALL_SCALE_S)
+    scale_s = np.maximum(_SMALL_SCALE_S, _LARGE_SCALE_FRAC * measured_s)
+    return np.where(is_large, relative, (predicted_s - measured_s) / scale_s)
 
 
 def fit_exchange(
