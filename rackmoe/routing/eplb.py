@@ -161,7 +161,8 @@ def _place(
     """Return the expert of each slot, shape (L, P)."""
     n_layers, n_experts = loads.shape
     group_size = n_experts // n_groups
-    group_load = np.add.reduce(loads.reshape(n_layers, n_groups, group_size), axis=2)
+    grouped = loads.reshape(n_layers, n_groups, group_size)
+    group_load: NDArray[np.float32] = np.asarray(grouped.sum(axis=2), dtype=np.float32)
     node, place = pack_balanced(group_load, n_packs=n_nodes)
     start = (node * (n_groups // n_nodes) + place) * group_size
     moved = (start[:, :, None] + np.arange(group_size)).reshape(n_layers, n_experts)

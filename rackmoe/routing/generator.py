@@ -3,7 +3,7 @@
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
 from rackmoe.routing.families import RoutingStatistics
 from rackmoe.routing.shape import MoeShape
@@ -47,24 +47,28 @@ def popularity(
 
     Notes
     -----
-    :math:`p_e \propto \exp(\sigma_l z_e)`. The z of a layer are one draw from
-    each of E equal strata of the normal distribution, in random order: with
-    plain draws the skew of a layer would scatter by a quarter at E = 256.
+    The popularity of a layer is log-normal. Its values are the means of the
+    distribution over E equally likely strata, in random order, so that a layer
+    has the skew of its sigma and not that of a lucky draw: with
+    :math:`z_i = \Phi^{-1}(i / E)`,
+
+    .. math:: p_i = \Phi(z_{i+1} - \sigma_l) - \Phi(z_i - \sigma_l)
     """
     size = (shape.n_layers, shape.n_experts)
-    stratum = np.argsort(rng.random(size), axis=1, kind="stable")
-    quantile = (stratum + rng.random(size)) / shape.n_experts
+    order = np.argsort(rng.random(size), axis=1, kind="stable")
     if statistics.power_law is not None:
+        quantile = (np.arange(shape.n_experts) + rng.random(size)) / shape.n_experts
         weight = _power_law(quantile, exponent=statistics.power_law)
     else:
         spread = rng.standard_normal(shape.n_layers)
         sigma = statistics.sigma_mean + statistics.sigma_sd * spread
         if statistics.sigma_sd > 0.0:
             low, high = _SIGMA_RANGE
-            sigma = np.clip(
-                sigma, min(low, statistics.sigma_mean), max(high, statistics.sigma_mean)
-            )
-        weight = np.exp(sigma[:, None] * _normal_quantile(quantile))
+            low, high = min(low, statistics.sigma_mean), max(high, statistics.sigma_mean)
+            sigma = np.clip(sigma, low, high)
+        edges = ndtri(np.arange(shape.n_experts + 1) / shape.n_experts)
+        weight = np.diff(ndtr(edges - sigma[:, None]), axis=1)
+    weight = np.take_along_axis(weight, order, axis=1)
     return np.asarray(weight / weight.sum(axis=1, keepdims=True))
 
 
@@ -263,10 +267,6 @@ def scatter_counts_plain(
     edges = np.floor(running)
     edges[:, -1] = n_assignments
     return np.asarray(np.diff(edges, axis=1, prepend=0.0).astype(np.int64))
-
-
-def _normal_quantile(probability: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(ndtri(probability))
 
 
 def _power_law(probability: NDArray[np.float64], *, exponent: float) -> NDArray[np.float64]:
