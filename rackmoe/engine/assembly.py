@@ -17,7 +17,7 @@ from rackmoe.engine.exchanges import (
 from rackmoe.engine.ledger import Ledger
 from rackmoe.engine.pool_plan import PoolPlan
 from rackmoe.engine.replica import Replica, ReplicaHooks
-from rackmoe.engine.routing_sources import build_source
+from rackmoe.engine.routing_sources import RoutingInputs
 from rackmoe.engine.step import ReplicaShape, StepLaw
 from rackmoe.errors import CapacityError
 from rackmoe.model.architecture import Window
@@ -31,7 +31,6 @@ from rackmoe.records import Table
 from rackmoe.scenario.deployment import Pool
 from rackmoe.scenario.resolved import Scenario
 from rackmoe.serving.batching import Batcher, BatchLimits, BatchPolicy, GroupChoice
-from rackmoe.streams import Streams
 
 __all__ = ["build_replicas", "plan_pool"]
 
@@ -42,7 +41,7 @@ _ROLES = {
 }
 
 
-def plan_pool(scenario: Scenario, name: str, *, streams: Streams) -> PoolPlan:
+def plan_pool(scenario: Scenario, name: str, *, routing: RoutingInputs) -> PoolPlan:
     """Return the laws and limits of a pool.
 
     Parameters
@@ -51,8 +50,8 @@ def plan_pool(scenario: Scenario, name: str, *, streams: Streams) -> PoolPlan:
         The scenario.
     name : str
         Name of the pool in the deployment.
-    streams : Streams
-        Random streams of the run.
+    routing : RoutingInputs
+        Popularity and traces of the run.
 
     Returns
     -------
@@ -90,7 +89,7 @@ def plan_pool(scenario: Scenario, name: str, *, streams: Streams) -> PoolPlan:
         shape=shape,
         laws=laws,
         dense=dense,
-        routing=build_source(scenario, pool, role=name, streams=streams),
+        routing=routing.source(pool, role=name),
         exchanges=_exchanges(scenario, pool, role=name),
         host=backend.host,
         is_two_batch=pool.two_batch_overlap,
@@ -258,4 +257,3 @@ def _all_reduce(scenario: Scenario, n_ranks: int) -> CollectiveLaw:
         n_ranks=n_ranks,
         library=scenario.backend.collectives.all_reduce,
     )
-

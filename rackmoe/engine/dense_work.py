@@ -353,9 +353,7 @@ class DenseWork:
     def _decode_work(self, kv_tokens: float) -> Work:
         attention = self._arch.attention
         if isinstance(attention, LatentAttention):
-            return mla_decode_work(
-                kv_tokens, mla=attention, tp=self._tp, kv_dtype=self.kv_dtype
-            )
+            return mla_decode_work(kv_tokens, mla=attention, tp=self._tp, kv_dtype=self.kv_dtype)
         return gqa_decode_work(kv_tokens, gqa=attention, tp=self._tp, kv_dtype=self.kv_dtype)
 
     def _prefill_work(self, n_tokens: float, pairs: float) -> Work:

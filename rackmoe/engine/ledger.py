@@ -147,10 +147,7 @@ class Ledger:
             The table to fill.
         """
         kept = np.flatnonzero(self.arrival != NEVER)
-        columns = {
-            f"{name}_s": _seconds(getattr(self, name)[kept])
-            for name in _TIMES
-        }
+        columns = {f"{name}_s": _seconds(getattr(self, name)[kept]) for name in _TIMES}
         emitted = self.n_output_tokens - self.remaining
         table.append_columns(
             {

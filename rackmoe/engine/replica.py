@@ -214,4 +214,3 @@ class Replica:
             ledger.prefill_end[request] = now
         ledger.remaining[request] -= 1
         self._hooks.prompt_done(self, chunk)
-

@@ -1,16 +1,190 @@
-"""The routing source and the placement that a scenario asks for."""
+"""The routing sources and placements that a scenario asks for."""
 
-from rackmoe.routing.placement import contiguous
-from rackmoe.routing.sources import BalancedSource
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rackmoe.errors import ConfigError
+from rackmoe.routing.eplb import eplb
+from rackmoe.routing.families import routing_statistics
+from rackmoe.routing.generator import popularity
+from rackmoe.routing.placement import Placement, contiguous, round_robin
+from rackmoe.routing.shape import MoeShape
+from rackmoe.routing.sources import (
+    BalancedSource,
+    block_source,
+    replay_source,
+    sampled_source,
+    sampled_trace_source,
+)
 from rackmoe.routing.step import RoutingSource
+from rackmoe.routing.tokens import generate_token_trace
+from rackmoe.routing.trace_files import load_token_trace
+from rackmoe.routing.traces import TokenTrace, count_experts
 from rackmoe.scenario.deployment import Pool
 from rackmoe.scenario.resolved import Scenario
+from rackmoe.schema.shipped import shipped_path
 from rackmoe.streams import Streams
 
-__all__ = ["build_source"]
+__all__ = ["RoutingInputs", "find_routing_trace"]
+
+_TRACES = "scenarios/traces/routing"
+# Tokens of one request of a generated trace: between the mean outputs of the shipped request
+# traces (Azure conversation 211, Mooncake conversation 343).
+_TOKENS_PER_REQUEST = 256
 
 
-def build_source(scenario: Scenario, pool: Pool, *, role: str, streams: Streams) -> RoutingSource:
-    moe = scenario.arch.moe
-    p = contiguous(moe.n_routed_experts, n_layers=len(scenario.arch.moe_layers), n_ranks=pool.ep, n_redundant=pool.redundant_experts)
-    return BalancedSource(p, top_k=moe.top_k)
+class RoutingInputs:
+    """Popularity and traces of a run, drawn once and shared by its pools.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        The scenario.
+    streams : Streams
+        Random streams of the run.
+    """
+
+    def __init__(self, scenario: Scenario, *, streams: Streams) -> None:
+        self._choice = scenario.document.workload.routing
+        self._experts = scenario.document.experts
+        self._streams = streams
+        self._model = scenario.arch.name
+        self._domain_gpus = scenario.machine.scale_up.domain_gpus
+        moe = scenario.arch.moe
+        self._shape = MoeShape(
+            n_layers=len(scenario.arch.moe_layers),
+            n_experts=moe.n_routed_experts,
+            top_k=moe.top_k,
+            n_groups=moe.n_groups,
+            top_groups=moe.top_k_groups,
+        )
+
+    def source(self, pool: Pool, *, role: str) -> RoutingSource:
+        """Return the source of a pool's steps.
+
+        Parameters
+        ----------
+        pool : Pool
+            The pool.
+        role : str
+            Its name; each pool draws from a stream of its own.
+
+        Returns
+        -------
+        RoutingSource
+            With the placement that the scenario asks for.
+
+        Raises
+        ------
+        ConfigError
+            If a name is unknown, or the ranks do not divide the experts.
+        TraceError
+            If the trace is damaged or belongs to another model.
+        """
+        choice, placement = self._choice, self._placement(pool)
+        rng = self._streams.rng(f"routing {role}")
+        replicas = self._experts.replica_choice
+        if choice.balanced:
+            return BalancedSource(placement, top_k=self._shape.top_k)
+        if choice.source == "sampled" and choice.trace is None:
+            return sampled_source(
+                self._statistics,
+                placement,
+                shape=self._shape,
+                rng=rng,
+                replica_choice=replicas,
+                share=self._share,
+            )
+        build = {
+            "replay": replay_source,
+            "block": block_source,
+            "sampled": sampled_trace_source,
+        }[choice.source]
+        return build(self._trace, placement, rng=rng, replica_choice=replicas)
+
+    @cached_property
+    def _statistics(self):  # noqa: ANN202 mypy knows it from routing_statistics
+        return routing_statistics(self._choice.generator or "uniform")
+
+    @cached_property
+    def _share(self) -> NDArray[np.float64]:
+        """Long-run share of each expert in the assignments of its layer, shape (L, E)."""
+        return popularity(
+            self._statistics, shape=self._shape, rng=self._streams.rng("routing popularity")
+        )
+
+    @cached_property
+    def _trace(self) -> TokenTrace:
+        if self._choice.trace is not None:
+            return load_token_trace(find_routing_trace(self._choice.trace), shape=self._shape)
+        n_tokens = self._choice.tokens
+        return generate_token_trace(
+            self._statistics,
+            shape=self._shape,
+            n_tokens=n_tokens,
+            n_requests=max(1, n_tokens // _TOKENS_PER_REQUEST),
+            rng=self._streams.rng("routing trace"),
+            model=self._model,
+            share=self._share,
+        )
+
+    def _placement(self, pool: Pool) -> Placement:
+        n_ranks = pool.ep
+        ranks_per_node = min(n_ranks, self._domain_gpus)
+        if self._experts.placement == "eplb" and n_ranks > 1:
+            return eplb(
+                self._seen_load(),
+                n_ranks=n_ranks,
+                n_redundant=pool.redundant_experts,
+                n_groups=self._shape.n_groups,
+                ranks_per_node=ranks_per_node,
+            )
+        place = round_robin if self._experts.placement == "round_robin" else contiguous
+        return place(
+            self._shape.n_experts,
+            n_layers=self._shape.n_layers,
+            n_ranks=n_ranks,
+            ranks_per_node=ranks_per_node,
+            n_redundant=pool.redundant_experts,
+        )
+
+    def _seen_load(self) -> NDArray[np.float64]:
+        """Return the expert loads that a balancer has seen, shape (L, E)."""
+        choice = self._choice
+        if choice.balanced:
+            return np.ones((self._shape.n_layers, self._shape.n_experts))
+        if choice.trace is None and choice.source == "sampled":
+            return self._share
+        rows = self._trace.phase_rows("decode")
+        seen = max(1, int(self._experts.balance_on_frac * len(rows)))
+        return count_experts(self._trace, rows=rows[:seen]).astype(np.float64)
+
+
+def find_routing_trace(name: str) -> Path:
+    """Return the file of a routing trace.
+
+    Parameters
+    ----------
+    name : str
+        Name of a shipped trace, or path of a file or folder.
+
+    Returns
+    -------
+    Path
+        The trace.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such trace.
+    """
+    given = Path(name)
+    if given.exists():
+        return given
+    try:
+        return shipped_path(_TRACES, name=name, suffix=".npz")
+    except ConfigError as error:
+        raise ConfigError(f"workload.routing.trace: {error}") from error

@@ -14,6 +14,7 @@ from rackmoe.engine.kv_links import build_kv_links
 from rackmoe.engine.ledger import Ledger
 from rackmoe.engine.pool_plan import PoolPlan
 from rackmoe.engine.rack import Rack
+from rackmoe.engine.routing_sources import RoutingInputs
 from rackmoe.records import Records
 from rackmoe.scenario.resolved import Scenario
 from rackmoe.serving.workload import RequestTable
@@ -90,10 +91,9 @@ def run_engine(
     env = simpy.Environment(initial_time=0)
     streams = Streams(seed)
     names = list(scenario.document.deployment.pools)
-    plans = [plan_pool(scenario, name, streams=streams) for name in names]
-    ledger = Ledger(
-        n_input_tokens=requests.input_tokens, n_output_tokens=requests.output_tokens
-    )
+    routing = RoutingInputs(scenario, streams=streams)
+    plans = [plan_pool(scenario, name, routing=routing) for name in names]
+    ledger = Ledger(n_input_tokens=requests.input_tokens, n_output_tokens=requests.output_tokens)
     ledger.trace_row[:] = _trace_rows(plans, len(requests), streams)
     records = Records()
     measured = MeasuredRequests(env, is_measured=is_measured)
@@ -151,11 +151,11 @@ def _client(
 
 
 def _trace_rows(plans: list[PoolPlan], n_requests: int, streams: Streams) -> NDArray[np.int64]:
-    """Give each request a place in the routing trace where its decode starts."""
-    n_rows = max(getattr(plan.law.routing,"n_rows",0) for plan in plans)
-    if not n_rows:
+    """Give each request a recorded output that its tokens follow first."""
+    starts = next((p.law.trace_starts for p in plans if len(p.law.trace_starts)), None)
+    if starts is None:
         return np.zeros(n_requests, dtype=np.int64)
-    return streams.rng("trace rows").integers(0, n_rows, size=n_requests)
+    return starts[streams.rng("trace rows").integers(0, len(starts), size=n_requests)]
 
 
 def _report(env: simpy.Environment, measured: MeasuredRequests, progress: Progress) -> None:

@@ -69,6 +69,11 @@ class StepLaw:
         What the host adds to a step.
     is_two_batch : bool
         Whether a step is split into two micro-batches that overlap.
+
+    Attributes
+    ----------
+    trace_starts : ndarray of shape (n_outputs,)
+        Places in the replayed trace where recorded outputs start; empty without replay.
     """
 
     def __init__(
@@ -95,6 +100,8 @@ class StepLaw:
         self._inter = arch.moe.inter
         if not shape.is_expert_parallel:
             self._inter = -(-arch.moe.inter // shape.n_gpus)
+        self._trace_order, self.trace_starts = _recorded_outputs(routing)
+        self._n_rows = max(1, len(self._trace_order))
         self._work = StepWork(
             arch,
             dense=dense,
@@ -143,9 +150,7 @@ class StepLaw:
             )
         else:
             tails_s = np.stack([self._tail_s(part.batch) for part in parts])
-            plan = two_batch_step(
-                (times[0], times[1]), tail_s=tails_s, slowdown=slowdown
-            )
+            plan = two_batch_step((times[0], times[1]), tail_s=tails_s, slowdown=slowdown)
         return PlannedStep(
             times=tuple(times),
             plan=plan,
@@ -207,7 +212,7 @@ class StepLaw:
         source, batch = self.routing, part.batch
         source.begin()
         if batch.has_decode:
-            rows = part.trace_rows if source.needs_rows else None
+            rows = self._trace_order[part.trace_rows % self._n_rows] if source.needs_rows else None
             rank = self._row_rank(part.groups) if source.needs_rows else None
             spread = self._spread(batch.decode_sequences)
             source.add(spread, phase="decode", rows=rows, row_rank=rank)
@@ -306,6 +311,19 @@ class _Folding:
         self.n_of_class = tuple(by_class)
         self.n_blocks = by_class.sum(axis=0)
         self.n_dense = n_dense
+
+
+def _recorded_outputs(routing: RoutingSource) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the trace rows of all recorded outputs in a row, and where each output starts.
+
+    A sequence that is longer than its recorded output goes on with the next one.
+    """
+    spans = routing.spans if routing.needs_rows else None
+    if spans is None:
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    rows = np.concatenate([np.arange(first, first + n) for first, n in spans.tolist()])
+    lengths = spans[:, 1]
+    return rows, np.cumsum(lengths) - lengths
 
 
 def _sum_totals(totals: list[StepTotals]) -> StepTotals:

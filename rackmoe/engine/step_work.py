@@ -86,9 +86,7 @@ class StepWork:
         rows = batch.decode_sequences + batch.prefill_tokens
         n_moe, n_dense = len(arch.moe_layers), len(arch.dense_layers)
         total = _Sum()
-        total.add(
-            dense.projection_work(batch), dtype=dtypes.attention, times=tp * arch.n_layers
-        )
+        total.add(dense.projection_work(batch), dtype=dtypes.attention, times=tp * arch.n_layers)
         total.add(dense.score_work(batch, chunks), dtype=dense.kv_dtype, times=tp)
         total.add(dense.shared.work(rows), dtype=dtypes.shared_expert, times=tp * n_moe)
         total.add(dense.dense.work(rows), dtype=dtypes.dense, times=tp * n_dense)

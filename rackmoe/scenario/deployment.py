@@ -113,10 +113,10 @@ class Experts(Document):
         ``contiguous``, ``round_robin`` or ``eplb`` (balanced on the routing's long-run counts).
     replica_choice : str
         Which copy of a replicated expert a token takes.
-    balance_on : float
+    balance_on_frac : float
         Share of the routing's tokens, from its start, whose counts ``eplb`` sees.
     """
 
     placement: Literal["contiguous", "round_robin", "eplb"] = "contiguous"
-    replica_choice: Literal["random", "round_robin"] = "random"
-    balance_on: Fraction = 1.0
+    replica_choice: Literal["random", "round_robin", "nearest", "least_loaded"] = "random"
+    balance_on_frac: Fraction = 1.0

@@ -129,7 +129,9 @@ def load_documents(
     trees = {path.stem: without_variants(tree)}
     for variant in variant_names(tree):
         if variant in trees:
-            raise ConfigError(f"{path}: variant '{variant}' has the name of the scenario; rename it")
+            raise ConfigError(
+                f"{path}: variant '{variant}' has the name of the scenario; rename it"
+            )
         trees[variant] = apply_variant(tree, variant, schema=schema)
     documents: dict[str, ScenarioDocument] = {}
     problems: dict[str, None] = {}

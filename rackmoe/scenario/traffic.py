@@ -127,8 +127,10 @@ def find_request_trace(name: str) -> Path:
     }
     if name in shipped:
         return shipped[name]
-    raise ConfigError(f"workload.arrivals.trace: no file or shipped trace '{name}'; "
-                      f"{did_you_mean(name, known=shipped)}")
+    raise ConfigError(
+        f"workload.arrivals.trace: no file or shipped trace '{name}'; "
+        f"{did_you_mean(name, known=shipped)}"
+    )
 
 
 def _requests(
