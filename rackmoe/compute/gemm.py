@@ -70,14 +70,14 @@ class GemmLaw:
 
         Notes
         -----
-        For an m x k by k x n product of F FLOP, reading and writing Q bytes, with peak P,
-        HBM bandwidth B, quantize pass over q bytes:
+        For an m x k by k x n product of F FLOP, weights of W bytes, other traffic of Q
+        bytes and a quantize pass over q bytes, with peak P and HBM bandwidth B:
 
         .. math::
 
             t = t_0 + \frac{q}{e_q B} + \left[
                 \left(\frac{F (1 + k_0 / k)}{e_f P}\right)^p
-                + \left(\frac{Q}{e_b B u}\right)^p + (k \tau)^p \right]^{1/p},
+                + \left(\frac{W / u + Q}{e_b B}\right)^p + (k \tau)^p \right]^{1/p},
             \quad u = \min(1, n / n_0)^g
 
         The last bound is the chain of one tile: however few tiles there are, each walks
@@ -142,14 +142,14 @@ def gemm_law(gpu: Gpu, *, constants: GemmConstants, gemm: Gemm) -> GemmLaw:
     weight_bytes = gemm.n_weights * weight_bits(gemm.dtype) / BITS_PER_BYTE
     row_flop = 2.0 * gemm.n_weights
     columns = min(1.0, gemm.batch * gemm.n / FULL_COLUMNS)
-    streaming = constants.hbm_efficiency * bandwidth * columns**constants.strip_exponent
+    streaming = constants.hbm_efficiency * bandwidth
     return GemmLaw(
         launch_s=constants.launch_s,
         quantize_s=quantize_bytes / (constants.quantize_efficiency * bandwidth),
         flop_s=row_flop
         * (1 + constants.ramp_length / gemm.k)
         / (constants.flop_efficiency * peak),
-        weight_s=weight_bytes / streaming,
+        weight_s=weight_bytes / (streaming * columns**constants.strip_exponent),
         row_s=(in_bytes + out_bytes) / streaming,
         loop_s=gemm.k * constants.k_step_s,
         sharpness=constants.sharpness,

@@ -90,12 +90,8 @@ class OperatorLaws:
 
         Parameters
         ----------
-        hidden, inter : int
-            Widths of the residual stream and of one expert on this rank, counts.
-        dtype : str
-            Format of the weights.
-        n_local_experts : int
-            Physical experts of the rank, a count.
+        hidden, inter, dtype, n_local_experts : int or str
+            As in `grouped_gemm.ExpertShape`.
 
         Returns
         -------

@@ -15,7 +15,7 @@ class OperatorTimes(Protocol):
     """
 
     def gemm_time_s(self, m: Floats, *, n: int, k: int, dtype: str, batch: int = 1) -> Floats:
-        """Return the duration of a matrix product of m rows. [s]"""
+        """Return the duration [s] of a matrix product of m rows."""
 
     def grouped_gemm_time_s(
         self,
@@ -28,7 +28,7 @@ class OperatorTimes(Protocol):
         n_local_experts: int,
         tokens: Floats | None = None,
     ) -> Floats:
-        """Return the duration of a rank's routed experts. [s]"""
+        """Return the duration [s] of a rank's routed experts."""
 
     def mla_decode_time_s(
         self,
@@ -39,7 +39,7 @@ class OperatorTimes(Protocol):
         kv_dtype: str,
         query_tokens: int = 1,
     ) -> Floats:
-        """Return the duration of latent attention to cached tokens. [s]"""
+        """Return the duration [s] of latent attention to cached tokens."""
 
     def mla_prefill_time_s(
         self,
@@ -50,7 +50,7 @@ class OperatorTimes(Protocol):
         kv_dtype: str,
         n_sequences: Floats = 1.0,
     ) -> Floats:
-        """Return the duration of latent attention among new tokens. [s]"""
+        """Return the duration [s] of latent attention among new tokens."""
 
     def gqa_decode_time_s(
         self,
@@ -63,7 +63,7 @@ class OperatorTimes(Protocol):
         kv_dtype: str,
         query_tokens: int = 1,
     ) -> Floats:
-        """Return the duration of grouped-query attention to cached tokens. [s]"""
+        """Return the duration [s] of grouped-query attention to cached tokens."""
 
     def gqa_prefill_time_s(
         self,
@@ -76,10 +76,21 @@ class OperatorTimes(Protocol):
         kv_dtype: str,
         n_sequences: Floats = 1.0,
     ) -> Floats:
-        """Return the duration of grouped-query attention among new tokens. [s]"""
+        """Return the duration [s] of grouped-query attention among new tokens."""
 
     def attention_floor_s(self, n_tokens: Floats, *, dtype: str, phase: str) -> Floats:
-        """Return what an attention module costs besides kernel and products. [s]"""
+        """Return what an attention module costs [s] besides kernel and products."""
 
     def elementwise_time_s(self, n_bytes: Floats) -> Floats:
-        """Return the duration of a pass over activations of so many bytes. [s]"""
+        """Return the duration of a pass over activations.
+
+        Parameters
+        ----------
+        n_bytes : float or ndarray
+            Bytes read and written. [B]
+
+        Returns
+        -------
+        float or ndarray
+            Duration. [s]
+        """
