@@ -48,8 +48,9 @@ def whole_batch(batch: StepBatch, running: RunningSequences) -> tuple[MicroBatch
 def split_batch(batch: StepBatch, running: RunningSequences) -> tuple[MicroBatch, ...]:
     """Return a step as two micro-batches of about equal size.
 
-    Every second sequence goes to the second one, and every prompt chunk is cut
-    in the middle.
+    Every second sequence of an attention group goes to the second one, and
+    every prompt chunk is cut in the middle. A step that leaves one of them empty
+    is not split.
 
     Parameters
     ----------
@@ -60,30 +61,55 @@ def split_batch(batch: StepBatch, running: RunningSequences) -> tuple[MicroBatch
 
     Returns
     -------
-    tuple of two MicroBatch
+    tuple of one or two MicroBatch
     """
-    n_groups = len(batch.decode_sequences)
     cuts = [_cut(chunk) for chunk in batch.chunks]
-    halves = []
-    for half in range(2):
-        groups = running.groups[half::2] if batch.has_decode else np.empty(0, np.int64)
-        chunks = tuple(cut[half] for cut in cuts if cut[half].n_tokens)
-        tokens = np.zeros(n_groups, dtype=np.int64)
-        for chunk in chunks:
-            tokens[chunk.group] += chunk.n_tokens
-        contexts = running.contexts[half::2][: len(groups)]
-        windows = running.window_contexts[half::2][: len(groups)]
-        part = StepBatch(
-            decode_sequences=np.bincount(groups, minlength=n_groups),
-            decode_kv_tokens=_sum_by(groups, contexts, n_groups),
-            decode_window_tokens=_sum_by(groups, windows, n_groups),
-            prefill_tokens=tokens,
-            chunks=chunks,
-            preempted=(),
+    is_second = _is_second(running.groups) if batch.has_decode else np.empty(0, bool)
+    halves = tuple(
+        _half(
+            batch,
+            running,
+            chosen=np.flatnonzero(is_second == bool(half)),
+            chunks=tuple(cut[half] for cut in cuts if cut[half].n_tokens),
         )
-        rows = running.trace_rows[half::2][: len(groups)]
-        halves.append(MicroBatch(batch=part, trace_rows=rows, groups=groups))
-    return tuple(halves)
+        for half in range(2)
+    )
+    if all(len(half.groups) or half.batch.chunks for half in halves):
+        return halves
+    return whole_batch(batch, running)
+
+
+def _half(
+    batch: StepBatch,
+    running: RunningSequences,
+    *,
+    chosen: NDArray[np.int64],
+    chunks: tuple[PrefillChunk, ...],
+) -> MicroBatch:
+    n_groups = len(batch.decode_sequences)
+    groups = running.groups[chosen]
+    tokens = np.zeros(n_groups, dtype=np.int64)
+    for chunk in chunks:
+        tokens[chunk.group] += chunk.n_tokens
+    part = StepBatch(
+        decode_sequences=np.bincount(groups, minlength=n_groups),
+        decode_kv_tokens=_sum_by(groups, running.contexts[chosen], n_groups),
+        decode_window_tokens=_sum_by(groups, running.window_contexts[chosen], n_groups),
+        prefill_tokens=tokens,
+        chunks=chunks,
+        preempted=(),
+    )
+    return MicroBatch(batch=part, trace_rows=running.trace_rows[chosen], groups=groups)
+
+
+def _is_second(groups: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return whether each sequence is an odd one of its group, counted from zero."""
+    order = np.argsort(groups, kind="stable")
+    in_order = groups[order]
+    first = np.searchsorted(in_order, in_order)
+    is_second = np.empty(len(groups), dtype=bool)
+    is_second[order] = (np.arange(len(groups)) - first) % 2 == 1
+    return is_second
 
 
 def _sum_by(

@@ -65,7 +65,7 @@ class Rack:
             Request id.
         """
         n_tokens = self._ledger.context(request)
-        if not all(group[0].batcher.fits(n_tokens + 1) for group in self._stages):
+        if not self._can_hold(n_tokens + 1):
             self._reject(request)
             return
         self._least_loaded(self._entrances).enqueue(request, n_tokens=n_tokens)
@@ -82,6 +82,11 @@ class Rack:
                 replica.batcher.release(chunk.group, chunk.past_tokens + chunk.n_tokens)
                 self._end(request)
             return
+        if not ledger.remaining[request]:
+            self._leave(replica, chunk)
+            self._emit_first(request)
+            self._end(request)
+            return
         self._handed_over.append((replica, chunk))
         self._place()
 
@@ -96,9 +101,9 @@ class Rack:
         ledger, request = self._ledger, victim.request
         ledger.remaining[request] = victim.remaining
         ledger.n_preemptions[request] += 1
-        if victim.is_stuck:
+        if victim.is_stuck or not self._can_hold(ledger.context(request)):
             ledger.cut_short(request, now=self._env.now)
-            self._tell_later(request)
+            self._tell_later(request, replica)
             return
         target = replica
         if replica.pool is Pool.DECODE:
@@ -109,6 +114,10 @@ class Rack:
     @property
     def _stages(self) -> tuple[tuple[Replica, ...], ...]:
         return tuple(stage for stage in (self._entrances, self._decoders) if stage)
+
+    def _can_hold(self, n_tokens: int) -> bool:
+        """Return whether every pool on the way could hold a context."""
+        return all(stage[0].batcher.fits(n_tokens) for stage in self._stages)
 
     @staticmethod
     def _least_loaded(replicas: tuple[Replica, ...]) -> Replica:
@@ -121,12 +130,6 @@ class Rack:
         while self._handed_over:
             source, chunk = self._handed_over[0]
             n_tokens = chunk.past_tokens + chunk.n_tokens
-            if not self._ledger.remaining[chunk.request]:
-                self._handed_over.popleft()
-                self._leave(source, chunk)
-                self._emit_first(chunk.request)
-                self._end(chunk.request)
-                continue
             spot = self._reserve(n_tokens)
             if spot is None:
                 return
@@ -170,9 +173,17 @@ class Rack:
         self._ledger.reject(request)
         self._tell_later(request)
 
-    def _tell_later(self, request: int) -> None:
+    def _tell_later(self, request: int, replica: Replica | None = None) -> None:
         """Tell that a request ended, but not inside the call that ended it."""
-        self._env.timeout(0).callbacks.append(lambda _: self._ended(np.array([request])))
+
+        def tell(_: simpy.Event) -> None:
+            ended = np.array([request])
+            if replica is None:
+                self._ended(ended)
+            else:
+                self.sequences_left(replica, ended)
+
+        self._env.timeout(0).callbacks.append(tell)
 
     def _emit_first(self, request: int) -> None:
         if self._ledger.first_token[request] == NEVER:

@@ -11,7 +11,15 @@ from rackmoe.errors import InvariantError
 from rackmoe.model.architecture import Window
 from rackmoe.serving.running import Finished, RunningSequences
 
-__all__ = ["BatchLimits", "BatchPolicy", "Batcher", "GroupChoice", "Preempted", "PrefillChunk", "StepBatch"]
+__all__ = [
+    "BatchLimits",
+    "BatchPolicy",
+    "Batcher",
+    "GroupChoice",
+    "Preempted",
+    "PrefillChunk",
+    "StepBatch",
+]
 
 
 class BatchPolicy(StrEnum):
@@ -126,6 +134,8 @@ class Preempted:
     ----------
     request : int
         Request id.
+    group : int
+        Attention group that it lost.
     context : int
         Tokens that must be computed again.
     remaining : int
@@ -135,6 +145,7 @@ class Preempted:
     """
 
     request: int
+    group: int
     context: int
     remaining: int
     is_stuck: bool
@@ -293,9 +304,11 @@ class Batcher:
             The attention group that holds the memory; None if no group has room now.
         """
         limits = self.limits
-        wanted = limits.blocks(n_tokens) + self._watermark_blocks
+        wanted = limits.blocks(n_tokens)
         busy = self.running.n_sequences + self._reserved_sequences
-        room = (self.free_blocks >= wanted) & (busy < limits.max_sequences)
+        # an idle group has nobody to keep blocks for, and a context that fits must not wait forever
+        keep = np.where(busy > 0, self._watermark_blocks, 0)
+        room = (self.free_blocks >= wanted + keep) & (busy < limits.max_sequences)
         if not room.any():
             return None
         if limits.group_choice is GroupChoice.LEAST_KV:
@@ -355,11 +368,12 @@ class Batcher:
         StepBatch or None
             None if there is nothing to compute.
         """
-        chunks = self._take_chunks()
-        decodes = len(self.running) > 0 and not (
-            chunks and self.limits.policy is BatchPolicy.PREFILL_FIRST
-        )
-        preempted = self._preempt() if decodes else ()
+        is_mixed = self.limits.policy is BatchPolicy.MIXED
+        preempted = self._preempt() if is_mixed else ()
+        chunks = self._take_chunks(preempted)
+        decodes = len(self.running) > 0 and (is_mixed or not chunks)
+        if decodes and not is_mixed:
+            preempted = self._preempt()
         if not chunks and not (decodes and len(self.running)) and not preempted:
             return None
         tokens = self._zeros.copy()
@@ -399,15 +413,19 @@ class Batcher:
     def _watermark_blocks(self) -> int:
         return int(self.limits.kv_watermark_frac * self.limits.kv_blocks)
 
-    def _take_chunks(self) -> tuple[PrefillChunk, ...]:
+    def _take_chunks(self, preempted: tuple[Preempted, ...]) -> tuple[PrefillChunk, ...]:
         """Admit prompts and cut chunks until every group's token budget is used."""
         chunks: list[PrefillChunk] = []
+        is_full = {victim.group for victim in preempted}
         for group in list(self._with_prompts):
             queue = self._queues[group]
             budget = self.limits.max_tokens_per_step
             if self.limits.policy is BatchPolicy.MIXED:
                 budget -= int(self.running.n_sequences[group])
-            while budget > 0 and (prompt := queue.prefilling or self._admit(group)):
+            while budget > 0:
+                prompt = queue.prefilling or (None if group in is_full else self._admit(group))
+                if prompt is None:
+                    break
                 n = min(budget, prompt.n_tokens - prompt.done_tokens)
                 is_last = prompt.done_tokens + n == prompt.n_tokens
                 chunks.append(
@@ -439,14 +457,19 @@ class Batcher:
             return None
         sequences = int(self.running.n_sequences[group] + self._reserved_sequences[group])
         need = self.limits.blocks(queue.waiting[0].n_tokens)
-        free = int(self.free_blocks[group])
+        left = int(self.free_blocks[group]) - need
         idle = sequences == 0 and int(self.held_blocks[group]) == 0
-        keep = 0 if idle else self._watermark_blocks
-        if sequences >= self.limits.max_sequences or need + keep > free:
+        if sequences >= self.limits.max_sequences or left < (0 if idle else self._kept(group, left)):
             return None
         queue.prefilling = queue.waiting.popleft()
         self.held_blocks[group] += need
         return queue.prefilling
+
+    def _kept(self, group: int, left: int) -> int:
+        """Return the blocks that admission leaves: the watermark, and what decode takes now."""
+        if self.limits.policy is not BatchPolicy.MIXED or left >= self.running.n_sequences[group]:
+            return self._watermark_blocks
+        return max(self._watermark_blocks, int(self.running.blocks_wanted()[group]))
 
     def _preempt(self) -> tuple[Preempted, ...]:
         """Evict the latest sequences of the groups that cannot grow by one token."""
@@ -464,6 +487,7 @@ class Batcher:
                 out.append(
                     Preempted(
                         request=request,
+                        group=int(group),
                         context=context,
                         remaining=remaining,
                         is_stuck=bool(alone),
