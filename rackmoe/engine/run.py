@@ -1,5 +1,6 @@
 """One run on the clock: from requests to records."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from rackmoe.engine.ledger import Ledger
 from rackmoe.engine.pool_plan import PoolPlan
 from rackmoe.engine.rack import Rack
 from rackmoe.engine.routing_sources import RoutingInputs
+from rackmoe.errors import InvariantError
 from rackmoe.records import Records
 from rackmoe.scenario.resolved import Scenario
 from rackmoe.serving.workload import RequestTable
@@ -87,6 +89,11 @@ def run_engine(
     -------
     EngineRun
         Records and pools.
+
+    Raises
+    ------
+    InvariantError
+        If measured requests wait and nothing is left to happen: a bug.
     """
     env = simpy.Environment(initial_time=0)
     streams = Streams(seed)
@@ -107,7 +114,7 @@ def run_engine(
     stops = [measured.done]
     if until_s is not None:
         stops.append(env.timeout(to_picoseconds(until_s)))
-    env.run(until=simpy.AnyOf(env, stops))
+    _run_until(env, simpy.AnyOf(env, stops), measured)
     for replica in replicas:
         replica.settle()
     ledger.write(records.requests)
@@ -123,8 +130,40 @@ def run_engine(
         n_arrived=len(records.requests),
         n_unfinished=measured.n_left,
         end_s=to_seconds(env.now),
-        warnings=(),
+        warnings=_warnings(ledger, n_unfinished=measured.n_left),
     )
+
+
+def _run_until(env: simpy.Environment, stop: simpy.Event, measured: MeasuredRequests) -> None:
+    try:
+        env.run(until=stop)
+    except RuntimeError as error:
+        if env.peek() != math.inf:
+            raise
+        raise InvariantError(
+            f"LAW-08 at t={to_seconds(env.now):.6f} s: {measured.n_left} measured requests wait, "
+            "but no event is left that could serve them"
+        ) from error
+
+
+def _warnings(ledger: Ledger, *, n_unfinished: int) -> tuple[str, ...]:
+    """Say what happened to requests that did not get all their tokens."""
+    found = (
+        (
+            n_unfinished,
+            "measured requests had not ended when the run stopped; their latencies are missing: "
+            "lower the arrival rate or lengthen the window",
+        ),
+        (
+            ledger.n_rejected,
+            "requests were rejected: their context never fits the KV memory of a rank",
+        ),
+        (
+            ledger.n_cut_short,
+            "requests ended before their last token: their context outgrew the KV memory of a rank",
+        ),
+    )
+    return tuple(f"{n} {what}" for n, what in found if n)
 
 
 def _ended(
@@ -163,7 +202,9 @@ def _report(env: simpy.Environment, measured: MeasuredRequests, progress: Progre
 
     def tick(_: simpy.Event) -> None:
         progress(to_seconds(env.now), n - measured.n_left)
-        schedule()
+        # where nothing else is left to happen, a tick would keep an empty clock running
+        if env.peek() != math.inf:
+            schedule()
 
     def schedule() -> None:
         event = env.timeout(int(_PROGRESS_EVERY_S * PICOSECONDS_PER_S))

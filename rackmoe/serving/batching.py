@@ -459,7 +459,9 @@ class Batcher:
         need = self.limits.blocks(queue.waiting[0].n_tokens)
         left = int(self.free_blocks[group]) - need
         idle = sequences == 0 and int(self.held_blocks[group]) == 0
-        if sequences >= self.limits.max_sequences or left < (0 if idle else self._kept(group, left)):
+        if sequences >= self.limits.max_sequences or left < (
+            0 if idle else self._kept(group, left)
+        ):
             return None
         queue.prefilling = queue.waiting.popleft()
         self.held_blocks[group] += need
