@@ -148,22 +148,17 @@ def _run_until(env: simpy.Environment, stop: simpy.Event, measured: MeasuredRequ
 
 def _warnings(ledger: Ledger, *, n_unfinished: int) -> tuple[str, ...]:
     """Say what happened to requests that did not get all their tokens."""
-    found = (
-        (
-            n_unfinished,
-            "measured requests had not ended when the run stopped; their latencies are missing: "
-            "lower the arrival rate or lengthen the window",
+    found = {
+        "measured requests had not ended when the run stopped, so their latencies are missing; "
+        "lower the arrival rate or lengthen the window": n_unfinished,
+        "requests were rejected: their context never fits the KV memory of a rank": (
+            ledger.n_rejected
         ),
-        (
-            ledger.n_rejected,
-            "requests were rejected: their context never fits the KV memory of a rank",
+        "requests ended before their last token: their context outgrew the KV memory": (
+            ledger.n_cut_short
         ),
-        (
-            ledger.n_cut_short,
-            "requests ended before their last token: their context outgrew the KV memory of a rank",
-        ),
-    )
-    return tuple(f"{n} {what}" for n, what in found if n)
+    }
+    return tuple(f"{n} {what}" for what, n in found.items() if n)
 
 
 def _ended(
