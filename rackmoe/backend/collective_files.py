@@ -182,12 +182,15 @@ class CollectivesDocument(Document):
     ----------
     name : str
         The GPU; equals the file stem.
+    date : str
+        Day of the fit.
     lends_to : list of str
         GPUs that take these constants, as assumed, where their own file has none.
     """
 
     schema_id: Literal["rackmoe/collectives/1"] = Field(alias="schema")
     name: str
+    date: str
     lends_to: list[str]
     exchanges: list[ExchangeEntry]
     collectives: list[CollectiveEntry]

@@ -114,8 +114,8 @@ class Knots:
         share = math.log(size / n_low) / math.log(n_high / n_low)
         return low * math.exp(share * math.log(high / low))
 
-    def latency_at(self, size: float) -> float:
-        """Return a start-up time for a group size; beyond the last it grows like a tree.
+    def at_or_beyond(self, size: float) -> float:
+        """Return the constant for a group size; beyond the last it grows like a tree.
 
         Parameters
         ----------
@@ -125,7 +125,7 @@ class Knots:
         Returns
         -------
         float
-            The value at the last size, times ``log2(2 size) / log2(2 last)``. [s]
+            Beyond the last size its value times ``log2(2 size) / log2(2 last)``.
         """
         last = self.sizes[-1]
         if size <= last:

@@ -143,7 +143,18 @@ class CollectiveLaw:
         return total
 
     def algorithm(self, n_bytes: float) -> Algorithm:
-        """Return the way that the library takes for a buffer. `n_bytes` as in `time_s`."""
+        """Return the way that the library takes for a buffer.
+
+        Parameters
+        ----------
+        n_bytes : float
+            The whole buffer, as in `wire_bytes`. [B]
+
+        Returns
+        -------
+        Algorithm
+            The fastest.
+        """
         return self.algorithms[int(self._times_s(n_bytes).argmin(axis=0))]
 
     def bus_bytes_per_s(self, n_bytes: Floats | float) -> Floats:
@@ -178,7 +189,7 @@ class CollectiveLaw:
         if n_domains > 1:
             nic = self._nic_bytes(n_bytes, operation=operation, n_domains=n_domains)
             parts.append(nic / (way.nic_efficiency * self._nic_bytes_per_s))
-        latency_s = way.latency_s.latency_at(self.n_ranks)
+        latency_s = way.latency_s.at_or_beyond(self.n_ranks)
         return ramped_s(overlapped_s(*parts), latency_s=latency_s, ramp=way.ramp)
 
     def _nic_bytes(self, n_bytes: Floats, *, operation: str, n_domains: float) -> Floats:

@@ -210,7 +210,7 @@ class ExchangeLaw:
         latency_s = constants.latency_s
         # Inside a domain all GPUs are one switch apart, however many nodes there are.
         self.latency_s = (
-            latency_s.latency_at(ports.n_nodes)
+            latency_s.at_or_beyond(ports.n_nodes)
             if ports.n_domains > 1
             else latency_s.at(ports.n_nodes)
         )
@@ -309,8 +309,8 @@ class IdealExchange:
 
 def balanced_time_s(
     exchange: Exchange,
-    tokens_per_rank: Floats | float,
     *,
+    tokens_per_rank: Floats | float,
     group: ExpertGroup,
     spread: Spread = Spread.RANDOM,
 ) -> Floats:

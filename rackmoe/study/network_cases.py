@@ -188,7 +188,8 @@ def split_rows(
         for sweep, several in sizes.items()
         for pair in _pairs(sorted(several)[1:-1])
     }
-    fitted, held_out = [], []
+    fitted: list[Measurement] = []
+    held_out: list[Measurement] = []
     for row in rows:
         (held_out if (row.sweep, row.size) in kept_back else fitted).append(row)
     return fitted, held_out
@@ -240,7 +241,9 @@ def predict_exchange(
     bound = replace(constants, key=replace(constants.key, operation=case.key.operation))
     law = ExchangeLaw(bound, ports=ports, payload_bytes=payload, n_sms=case.n_sms)
     group = exchange_group(case, machine=machine)
-    time_s = float(balanced_time_s(law, case.tokens, group=group, spread=constants.spread)[0])
+    time_s = float(
+        balanced_time_s(law, tokens_per_rank=case.tokens, group=group, spread=constants.spread)[0]
+    )
     if not case.logical_parts:
         return time_s, constants
     return logical_bytes(case, group=group, constants=constants) / time_s, constants
@@ -331,7 +334,7 @@ def _exchange_constants(
     )
 
 
-def error_of(predicted: float, measured: float, *, is_large: bool) -> float:
+def error_of(predicted: float, *, measured: float, is_large: bool) -> float:
     """Return the error that the targets are stated in.
 
     Parameters

@@ -275,12 +275,12 @@ def _point_exchange(row: Mapping[str, str], *, is_time: bool) -> ExchangeCase:
         top_k=int(top_k[1]) if top_k else 8,
         n_experts=int(experts[1]) if experts else 256,
         n_sms=int(sms[1]) if sms else None,
-        nic_bandwidth_bytes_per_s=_adapter_bandwidth(row["fabric"]),
+        nic_bandwidth_bytes_per_s=_adapter_bytes_per_s(row["fabric"]),
         logical_parts=logical,
     )
 
 
-def _adapter_bandwidth(fabric: str) -> float | None:
+def _adapter_bytes_per_s(fabric: str) -> float | None:
     """Return the bandwidth of the EFA adapters of a GPU that a row names. [B/s]."""
     found = re.search(r"(?:(\d+)x)?(\d+)G EFA", fabric)
     return int(found[1] or 1) * int(found[2]) * _GBIT if found else None

@@ -34,7 +34,7 @@ def collectives_text(
     title : str
         First comment of the file.
     date : str
-        Date of the fit, for the comment.
+        Day of the fit.
     lends_to : iterable of str
         GPUs that borrow the constants.
     sources : mapping of str to str
@@ -51,9 +51,10 @@ def collectives_text(
     keys = {file: f"source-{i}" for i, file in enumerate(used, start=1)}
     lines = [
         f"# {title}",
-        f"# Written by `rackmoe calibrate network` on {date}; edit the fit, not this file.",
+        "# Written by `rackmoe calibrate network`; change the fit, not this file.",
         "schema: rackmoe/collectives/1",
         f"name: {book.gpu}",
+        f'date: "{date}"',
         f"lends_to: [{', '.join(lends_to)}]",
         "exchanges:" if book.exchanges else "exchanges: []",
     ]

@@ -190,7 +190,7 @@ def fitted_rows() -> dict[str, str]:
         ``fitted`` or ``held out`` by `Measurement.fingerprint`; a row that no constants
         were fitted to (the only one of its kernel) is absent.
     """
-    roles = {}
+    roles: dict[str, str] = {}
     for group in _groups():
         if len(group.rows) >= _MIN_SCALED:
             fitted, held = _split(group)
@@ -262,7 +262,7 @@ def _fit_exchange(group: _Group, *, machine: Machine) -> ExchangeConstants:
         constants.report,
         rows=held or fitted,
         n_held_out=len(held),
-        predict=lambda row: _exchange_time(row, constants=constants, machine=machine),
+        predict=lambda row: _exchange_answer(row, constants=constants, machine=machine),
     )
     caveat = _SLOW_CAVEAT if group.key.kernel == SLOW_CLUSTER_KERNEL else ""
     return replace(constants, report=replace(report, caveat=caveat))
@@ -296,7 +296,7 @@ def _scale_exchange(
         constants.report,
         rows=group.rows,
         n_held_out=0,
-        predict=lambda row: _exchange_time(row, constants=constants, machine=machine),
+        predict=lambda row: _exchange_answer(row, constants=constants, machine=machine),
     )
     return replace(constants, report=report)
 
@@ -309,7 +309,7 @@ def _fit_collective(group: _Group, *, machine: Machine) -> CollectiveConstants:
         constants.report,
         rows=held or fitted,
         n_held_out=len(held),
-        predict=lambda row: _collective_time(row, constants=constants, machine=machine),
+        predict=lambda row: _collective_answer(row, constants=constants, machine=machine),
     )
     return replace(constants, report=report)
 
@@ -326,19 +326,19 @@ def _scale_collective(
         constants.report,
         rows=group.rows,
         n_held_out=0,
-        predict=lambda row: _collective_time(row, constants=constants, machine=machine),
+        predict=lambda row: _collective_answer(row, constants=constants, machine=machine),
     )
     return replace(constants, report=report)
 
 
-def _exchange_time(row: Measurement, *, constants: ExchangeConstants, machine: Machine) -> float:
+def _exchange_answer(row: Measurement, *, constants: ExchangeConstants, machine: Machine) -> float:
     book = CollectiveBook(gpu=machine.gpu.name, exchanges=(constants,), collectives=())
     if not isinstance(row.case, ExchangeCase):
         raise ConfigError(f"{row.row}: no exchange; expected dispatch or combine; drop the row")
     return predict_exchange(row.case, machine=machine, book=book)[0]
 
 
-def _collective_time(
+def _collective_answer(
     row: Measurement, *, constants: CollectiveConstants, machine: Machine
 ) -> float:
     book = CollectiveBook(gpu=machine.gpu.name, exchanges=(), collectives=(constants,))
@@ -360,7 +360,7 @@ def _report(
         if row.case is None:
             continue
         large = row.case.is_large
-        errors[large].append(error_of(predict(row), row.measured, is_large=large))
+        errors[large].append(error_of(predict(row), measured=row.measured, is_large=large))
     return replace(
         report,
         n_held_out=n_held_out,

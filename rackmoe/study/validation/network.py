@@ -1,10 +1,12 @@
 """How far the communication laws are from measured times."""
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cache
+from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,8 +27,6 @@ from rackmoe.study.network_tables import read_measurements
 
 __all__ = ["NetworkPoint", "NetworkStratum", "NetworkValidation", "validate_network"]
 
-_NAN = float("nan")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkPoint:
@@ -38,15 +38,15 @@ class NetworkPoint:
         The row's id, or its number from 1 where the table has none.
     stratum : str
         Machine, library, kernel, operation and format.
-    is_answered : bool
+    answered : bool
         Whether there is a prediction.
-    measured, predicted : float
-        Time [s] or bandwidth [B/s]; NaN where there is none.
+    measured, predicted : float or None
+        Time [s] or bandwidth [B/s]; None where there is none.
     unit : str
         ``s`` or ``B/s``.
     is_large : bool
         Whether the relative error counts (128 tokens, 1 MB), else the absolute one.
-    error : float
+    error : float or None
         Relative error of a large row, absolute error [s] of a small one.
     role : str
         ``fitted`` if the constants rest on this row, ``held out`` if it was kept for
@@ -59,12 +59,12 @@ class NetworkPoint:
 
     row: str
     stratum: str
-    is_answered: bool
-    measured: float
-    predicted: float
+    answered: bool
+    measured: float | None
+    predicted: float | None
     unit: str
     is_large: bool
-    error: float
+    error: float | None
     role: str
     kind: str
     reason: str
@@ -80,10 +80,10 @@ class NetworkStratum:
         Machine, library, kernel, operation and format; or which rows are pooled.
     n_rows, n_answered, n_large, n_small : int
         All rows, those with a prediction, and these by size.
-    median_error_frac, p90_error_frac : float
-        Relative error of large rows; NaN where there are none.
-    median_error_s, p90_error_s : float
-        Absolute error of small rows; NaN where there are none. [s]
+    median_error_frac, p90_error_frac : float or None
+        Relative error of large rows; None where there are none.
+    median_error_s, p90_error_s : float or None
+        Absolute error of small rows; None where there are none. [s]
     """
 
     name: str
@@ -91,10 +91,10 @@ class NetworkStratum:
     n_answered: int
     n_large: int
     n_small: int
-    median_error_frac: float
-    p90_error_frac: float
-    median_error_s: float
-    p90_error_s: float
+    median_error_frac: float | None
+    p90_error_frac: float | None
+    median_error_s: float | None
+    p90_error_s: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +115,12 @@ class NetworkValidation:
     points: tuple[NetworkPoint, ...]
     strata: tuple[NetworkStratum, ...]
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return the validation as plain values that JSON can hold."""
+        return asdict(self)
 
-def validate_network(csv_path: Path | str, *, machine: str = "") -> NetworkValidation:
+
+def validate_network(csv_path: Path | str, *, machine: Machine | None = None) -> NetworkValidation:
     """Return predictions for every row of a table of communication times.
 
     Parameters
@@ -124,8 +128,9 @@ def validate_network(csv_path: Path | str, *, machine: str = "") -> NetworkValid
     csv_path : path-like
         A CSV file in the layout of ``communication_points.csv``, of
         ``kernels/alltoall_*.csv`` or of ``kernels/collectives.csv``.
-    machine : str
-        Profile, by name or path, for rows that do not name their machine.
+    machine : Machine, optional
+        Where rows were measured that do not name their machine; the name of the file says
+        it if left out (``alltoall_gb200.csv``).
 
     Returns
     -------
@@ -138,9 +143,9 @@ def validate_network(csv_path: Path | str, *, machine: str = "") -> NetworkValid
         If the file has another layout, or the profile does not exist.
     """
     known = fitted_rows()
-    points = tuple(
-        _point(row, known=known) for row in read_measurements(csv_path, hardware=machine)
-    )
+    given = {} if machine is None else {machine.name: machine}
+    rows = read_measurements(csv_path, hardware="" if machine is None else machine.name)
+    points = tuple(_point(row, known=known, given=given) for row in rows)
     return NetworkValidation(file=Path(csv_path).name, points=points, strata=_strata(points))
 
 
@@ -149,7 +154,9 @@ def _machine(profile: str) -> Machine:
     return load_machine(profile)
 
 
-def _point(row: Measurement, *, known: dict[str, str]) -> NetworkPoint:
+def _point(
+    row: Measurement, *, known: Mapping[str, str], given: Mapping[str, Machine]
+) -> NetworkPoint:
     """Return the prediction for one row, or why there is none."""
     if row.case is None:
         return _unanswered(row, reason=row.reason)
@@ -157,28 +164,28 @@ def _point(row: Measurement, *, known: dict[str, str]) -> NetworkPoint:
         reason = "the row names no machine; give a hardware profile"
         return _unanswered(row, reason=reason)
     try:
-        predicted, kind, reason = _predict(row)
+        machine = given.get(row.hardware) or _machine(row.hardware)
+        predicted, kind, reason = _predict(row, machine=machine)
     except RackmoeError as error:
         return _unanswered(row, reason=str(error))
     large = row.case.is_large or row.unit != "s"
     return NetworkPoint(
         row=row.row,
         stratum=_stratum(row),
-        is_answered=True,
+        answered=True,
         measured=row.measured,
         predicted=predicted,
         unit=row.unit,
         is_large=large,
-        error=error_of(predicted, row.measured, is_large=large),
+        error=error_of(predicted, measured=row.measured, is_large=large),
         role=known.get(row.fingerprint, "new"),
         kind=kind,
         reason=reason,
     )
 
 
-def _predict(row: Measurement) -> tuple[float, str, str]:
+def _predict(row: Measurement, *, machine: Machine) -> tuple[float, str, str]:
     """Return the prediction, the kind of its constants, and whose they are if not the row's."""
-    machine = _machine(row.hardware)
     book = load_collectives(machine.gpu.name)
     if isinstance(row.case, ExchangeCase):
         predicted, exchange = predict_exchange(row.case, machine=machine, book=book)
@@ -196,12 +203,12 @@ def _unanswered(row: Measurement, *, reason: str) -> NetworkPoint:
     return NetworkPoint(
         row=row.row,
         stratum=_stratum(row),
-        is_answered=False,
-        measured=row.measured,
-        predicted=_NAN,
+        answered=False,
+        measured=row.measured if isfinite(row.measured) else None,
+        predicted=None,
         unit=row.unit,
         is_large=False,
-        error=_NAN,
+        error=None,
         role="new",
         kind="",
         reason=reason,
@@ -224,28 +231,31 @@ def _strata(points: Sequence[NetworkPoint]) -> tuple[NetworkStratum, ...]:
         groups[point.stratum].append(point)
     pooled = {"all": list(points)}
     for role in ("fitted", "held out", "new"):
-        pooled[f"all {role}"] = [one for one in points if one.is_answered and one.role == role]
+        pooled[f"all {role}"] = [one for one in points if one.answered and one.role == role]
     return tuple(
-        _summary(name, several) for name, several in [*pooled.items(), *groups.items()] if several
+        _summary(name, points=several)
+        for name, several in [*pooled.items(), *groups.items()]
+        if several
     )
 
 
-def _summary(name: str, points: Sequence[NetworkPoint]) -> NetworkStratum:
-    answered = [one for one in points if one.is_answered]
-    large = [one.error for one in answered if one.is_large]
-    small = [one.error for one in answered if not one.is_large]
+def _summary(name: str, *, points: Sequence[NetworkPoint]) -> NetworkStratum:
+    answered = [one for one in points if one.answered]
+    errors = [(one.is_large, one.error) for one in answered if one.error is not None]
+    large = [error for is_large, error in errors if is_large]
+    small = [error for is_large, error in errors if not is_large]
     return NetworkStratum(
         name=name,
         n_rows=len(points),
         n_answered=len(answered),
         n_large=len(large),
         n_small=len(small),
-        median_error_frac=_quantile(large, 0.5),
-        p90_error_frac=_quantile(large, 0.9),
-        median_error_s=_quantile(small, 0.5),
-        p90_error_s=_quantile(small, 0.9),
+        median_error_frac=_quantile(large, share=0.5),
+        p90_error_frac=_quantile(large, share=0.9),
+        median_error_s=_quantile(small, share=0.5),
+        p90_error_s=_quantile(small, share=0.9),
     )
 
 
-def _quantile(errors: Sequence[float], share: float) -> float:
-    return float(np.quantile(errors, share)) if errors else _NAN
+def _quantile(errors: Sequence[float], *, share: float) -> float | None:
+    return float(np.quantile(errors, share)) if errors else None
