@@ -1,8 +1,4 @@
-"""Compiled kernels that set, add and read the bits of placement masks.
-
-The adder is the carry-save tree of R. D. Dietz, "Bit-serial population counts"
-(also H. S. Warren, Hacker's Delight, 2nd ed., 2012, section 5-1, Harley-Seal).
-"""
+"""Compiled kernels that set, add and read the bits of placement masks."""
 
 import numba
 import numpy as np
@@ -166,7 +162,10 @@ def add_rows(
 
 @numba.njit(cache=True, inline="always")
 def _add_eight(words, fours, twos, ones):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
-    """Return eights, fours, twos and ones of eight words added to the running sums."""
+    """Return eights, fours, twos and ones of eight words added to the running sums.
+
+    The carry-save tree of H. S. Warren, Hacker's Delight, 2nd ed., 2012, section 5-1.
+    """
     a, b, c, d, e, f, g, h = words
     u = ones ^ a
     two_a = (ones & a) | (u & b)

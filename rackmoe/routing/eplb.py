@@ -169,7 +169,7 @@ def _place(
     by_node = _inverse(moved)  # expert at each position, nodes one after the other
     per_node = np.take_along_axis(loads, by_node, axis=1).reshape(-1, n_experts // n_nodes)
     expert, n_replicas = replicate(per_node, n_slots=n_physical // n_nodes)
-    share = per_node / n_replicas.astype(np.float32)
+    share: NDArray[np.float32] = np.asarray(per_node / n_replicas, dtype=np.float32)
     slot_load = np.take_along_axis(share, expert, axis=1)
     ranks_per_node = n_ranks // n_nodes
     rank, seat = pack_balanced(slot_load, n_packs=ranks_per_node)

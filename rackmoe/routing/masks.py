@@ -1,10 +1,4 @@
-"""Count a step's assignments with bit-sliced counters over masks compiled per placement.
-
-Each row of a trace becomes, per layer, one bit for each physical slot that the
-token uses. Eight rows at a time are added with carry-save adders, so no counter
-is incremented one by one; the slots of a rank are neighboring bits, and a carry
-through them tells whether the token visits the rank at all.
-"""
+"""Count a step's assignments with bit-sliced counters over masks compiled per placement."""
 
 from dataclasses import dataclass
 
@@ -58,6 +52,11 @@ class _Layout:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskedTrace:
     """A token trace compiled for one placement.
+
+    Each row becomes, per layer, one bit for each physical slot that the token
+    uses. Eight rows at a time are added with carry-save adders, so no counter is
+    incremented one by one; the slots of a rank are neighboring bits, and a carry
+    through them tells whether the token visits the rank at all.
 
     Attributes
     ----------

@@ -16,6 +16,7 @@ __all__ = [
     "build_replica_table",
     "check_replica_choice",
     "hashed_replica",
+    "nearest_shares",
     "split_counts",
 ]
 
@@ -27,7 +28,7 @@ turn; nearest: on the own rank, else on the own node, else random; least_loaded:
 the replica whose rank has the fewest assignments in this step so far.
 """
 
-# Multipliers of the 32-bit finalizer "lowbias32"; any good mixer would do.
+# Multipliers of the 32-bit hashes xxHash (two) and lowbias32; any good mixer would do.
 _MIX_ROW = 2654435761
 _MIX_EXPERT = 2246822519
 _MIX_LAST = 2146121005
