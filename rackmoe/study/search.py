@@ -13,9 +13,14 @@ __all__ = ["OperatingPoint", "Probe", "find_operating_point"]
 ProbeProgress = Callable[["Probe"], None]
 """Takes every run of the search when it is done."""
 
-_METRIC = "interactivity_p50_tokens_per_s"
 # The first steps of the search change the rate by this factor.
-_STRIDE = 4.0
+_STRIDE = 2.0
+# Nearest to an end of the bracket that the next rate may be, as a share of it.
+_CLOSEST = 0.2
+# Shares of unfinished requests beyond which a median, and a 99th percentile, are unknown.
+_MEDIAN, _TAIL = 0.5, 0.01
+# Headroom of a machine that serves nobody.
+_LEAST = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,13 +33,22 @@ class Probe:
         Factor on the arrival rate of the workload.
     interactivity_tokens_per_s : float
         What the median user got; 0 if nobody was served. [1/s]
+    ttft_p99_s : float
+        Slowest first tokens. [s]
     output_tokens_per_s_per_gpu : float
         What the machine delivered. [1/s]
+    headroom : float
+        How much faster than asked the tightest limit was; below 1 it was missed.
+    limit : str
+        The tightest limit.
     """
 
     rate_scale: float
     interactivity_tokens_per_s: float
+    ttft_p99_s: float
     output_tokens_per_s_per_gpu: float
+    headroom: float
+    limit: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +73,13 @@ class OperatingPoint:
 def find_operating_point(
     scenario: Scenario, *, seed: int = 0, progress: ProbeProgress | None = None
 ) -> OperatingPoint:
-    """Scale the arrival rate until the median user gets the wanted tokens per second.
+    """Scale the arrival rate until the median user gets just the wanted tokens per second.
 
-    More traffic makes larger batches and slower users, so the rate is bracketed
-    and then found by the secant of log rate against log interactivity, kept
-    inside the bracket.
+    A machine whose queue of prompts grows has no operating point, however fast it
+    decodes: where the scenario has an SLO for the first token, its 99th percentile
+    is a limit too. More traffic brings the machine nearer to its limits, so the
+    rate is bracketed and then found by the secant of log rate against the log of
+    the headroom to the tightest limit, kept inside the bracket.
 
     Parameters
     ----------
@@ -89,27 +105,22 @@ def find_operating_point(
         raise ConfigError(
             f"{scenario.name}: workload.search: missing; write the goal of the search"
         )
-    goal = search.interactivity_tokens_per_s
-    finder = _Finder(goal=goal)
+    finder = _Finder()
     probes: list[Probe] = []
     best: tuple[float, Result] | None = None
     scale = scenario.document.workload.arrivals.rate_scale
     for _ in range(search.max_runs):
         result = simulate(_at_rate(scenario, scale), seed=seed)
-        probe = Probe(
-            rate_scale=scale,
-            interactivity_tokens_per_s=_interactivity(result),
-            output_tokens_per_s_per_gpu=result.summary["output_tokens_per_s_per_gpu"],
-        )
+        probe = _probe(result, scale, goal_tokens_per_s=search.interactivity_tokens_per_s)
         probes.append(probe)
         if progress is not None:
             progress(probe)
-        miss = abs(math.log(max(probe.interactivity_tokens_per_s, 1e-9) / goal))
+        miss = abs(math.log(probe.headroom))
         if best is None or miss < best[0]:
             best = (miss, result)
         if miss <= math.log1p(search.tolerance_frac):
             break
-        scale = finder.next_scale(scale, probe.interactivity_tokens_per_s)
+        scale = finder.next_scale(scale, probe.headroom)
     if best is None:
         raise ConfigError(f"{scenario.name}: workload.search.max_runs: no run allowed; raise it")
     return OperatingPoint(
@@ -119,18 +130,42 @@ def find_operating_point(
     )
 
 
-class _Finder:
-    """The bracket of a decreasing function on a log scale."""
+def _probe(result: Result, scale: float, *, goal_tokens_per_s: float) -> Probe:
+    """Return what a run says about its rate; unfinished requests are slower than any other."""
+    summary = result.summary
+    got = summary["interactivity_p50_tokens_per_s"]
+    ttft_s = summary["ttft_p99_s"]
+    unfinished_frac = 1 - summary["n_done"] / max(summary["n_requests"], 1)
+    if unfinished_frac > _MEDIAN or math.isnan(got):
+        got = 0.0
+    if unfinished_frac > _TAIL or math.isnan(ttft_s):
+        ttft_s = math.inf
+    headrooms = {"interactivity": got / goal_tokens_per_s}
+    allowed_s = result.scenario.document.slo.ttft_s
+    if allowed_s is not None:
+        headrooms["ttft"] = allowed_s / ttft_s
+    limit = min(headrooms, key=lambda name: headrooms[name])
+    return Probe(
+        rate_scale=scale,
+        interactivity_tokens_per_s=got,
+        ttft_p99_s=ttft_s,
+        output_tokens_per_s_per_gpu=summary["output_tokens_per_s_per_gpu"],
+        headroom=max(headrooms[limit], _LEAST),
+        limit=limit,
+    )
 
-    def __init__(self, *, goal: float) -> None:
-        self._log_goal = math.log(goal)
+
+class _Finder:
+    """The bracket of the rate at which the headroom is 1, on a log scale."""
+
+    def __init__(self) -> None:
         self._fast: tuple[float, float] | None = None
         self._slow: tuple[float, float] | None = None
 
-    def next_scale(self, scale: float, value: float) -> float:
-        """Return where to look next, after a scale gave a value."""
-        point = (math.log(scale), math.log(max(value, 1e-9)))
-        if point[1] > self._log_goal:
+    def next_scale(self, scale: float, headroom: float) -> float:
+        """Return where to look next, after a scale left some headroom."""
+        point = (math.log(scale), math.log(headroom))
+        if point[1] > 0:
             self._fast = point
         else:
             self._slow = point
@@ -139,19 +174,10 @@ class _Finder:
         if self._slow is None:
             return scale * _STRIDE
         (x_fast, y_fast), (x_slow, y_slow) = self._fast, self._slow
-        share = (y_fast - self._log_goal) / (y_fast - y_slow)
+        share = y_fast / (y_fast - y_slow)
         # a knee makes the secant creep along one end: stay off the ends
-        share = min(max(share, 0.15), 0.85)
+        share = min(max(share, _CLOSEST), 1 - _CLOSEST)
         return math.exp(x_fast + share * (x_slow - x_fast))
-
-
-def _interactivity(result: Result) -> float:
-    """Return what the median user got; unfinished requests count as slower than any other."""
-    n, done = result.summary["n_requests"], result.summary["n_done"]
-    if not n or done < n / 2:
-        return 0.0
-    value = result.summary[_METRIC]
-    return 0.0 if math.isnan(value) else value
 
 
 def _at_rate(scenario: Scenario, rate_scale: float) -> Scenario:
