@@ -145,7 +145,8 @@ def _balanced_counts(tokens: int, experts: int, top_k: int) -> Counts:
     # Token t's i-th choice is expert (t + i E/k) mod E: whole rounds, and a last partial one.
     rounds, rest = divmod(tokens, experts)
     place = (np.arange(experts)[:, None] - shifts) % experts
-    return rounds * top_k + np.count_nonzero(place < rest, axis=1)
+    counts: Counts = rounds * top_k + np.count_nonzero(place < rest, axis=1)
+    return counts
 
 
 def _drawn_counts(

@@ -153,9 +153,11 @@ def read_kernel_table(path: str | Path) -> pd.DataFrame:
     for column in layout.shape:
         numbers = pd.to_numeric(rows[column], errors="coerce")
         rows[column] = numbers.where(rows["problem"] == "", 1).astype(np.int64)
+    for column in {*layout.words, "source", "kernel"}:
+        rows[column] = rows[column].fillna("").astype(str)
     for column in ("dtype", "kv_dtype", "gemm_dtype"):
         if column in rows:
-            rows[column] = rows[column].astype(str).replace(dict(_DTYPES))
+            rows[column] = rows[column].replace(dict(_DTYPES))
     rows = _COMPLETE[layout.name](rows)
     rows["is_held_out"] = _held_out(rows, layout)
     rows["excluded"] = _exclusions(rows)
