@@ -81,8 +81,7 @@ def generate_token_trace(
     if share is None:
         share = popularity(statistics, shape=shape, rng=rng)
     offsets = np.linspace(0, n_tokens, n_requests + 1).astype(np.int64)
-    narrow = np.uint8 if shape.n_experts <= np.iinfo(np.uint8).max + 1 else np.uint16
-    routed = np.empty((n_tokens, shape.n_layers, shape.top_k), narrow)
+    routed = np.empty((n_tokens, shape.n_layers, shape.top_k), np.uint16)
     is_limited = shape.top_groups < shape.n_groups
     for layer in range(shape.n_layers):
         followers = _followers(share[layer], shape, rng)
@@ -101,6 +100,7 @@ def generate_token_trace(
             shape.top_groups if is_limited else 1,
             rng,
         )
+    narrow = np.uint8 if shape.n_experts <= np.iinfo(np.uint8).max + 1 else np.uint16
     header = TraceHeader(
         model=model,
         n_experts=shape.n_experts,
@@ -112,7 +112,7 @@ def generate_token_trace(
         note="generated, not recorded",
     )
     return TokenTrace(
-        routed_experts=routed,
+        routed_experts=routed.astype(narrow, copy=False),
         req_offsets=offsets,
         n_prompt_rows=np.zeros(n_requests, np.int32),
         header=header,

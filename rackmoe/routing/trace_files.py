@@ -155,7 +155,8 @@ def _read_arrays(path: Path) -> dict[str, Any]:
             }
             arrays["header"] = (path / "header.json").read_text(encoding="utf-8")
             return arrays
-        with np.load(path, allow_pickle=False) as archive:
+        # opened here, so that it is closed when NumPy gives up on it
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
         kind = "holds pickled objects" if "pickle" in str(error) else "damaged or not a trace"

@@ -29,15 +29,13 @@ def test_round_robin_placement_deals_experts_like_cards():
 
 
 def test_ep_that_does_not_divide_names_its_neighbors():
-    text = (
-        "deployment.decode.ep: 40 does not divide 288 physical experts; nearest valid: 36, 48"
-    )
+    text = "deployment.decode.ep: 40 does not divide 288 physical experts; nearest valid: 36, 48"
     with pytest.raises(ConfigError) as error:
         check_ep(40, n_physical=288, place="deployment.decode.ep")
     assert str(error.value) == text
-    with pytest.raises(ConfigError, match="nearest valid: 288$"):
+    with pytest.raises(ConfigError, match=r"nearest valid: 288$"):
         check_ep(512, n_physical=288)
-    with pytest.raises(ConfigError, match="nearest valid: 1$"):
+    with pytest.raises(ConfigError, match=r"nearest valid: 1$"):
         check_ep(0, n_physical=288)
 
 
@@ -81,7 +79,10 @@ def test_placement_file_is_read_slot_by_slot(tmp_path):
         ("{}", "physical_to_logical_map"),
         ('{"physical_to_logical_map": [[0, 1], [0]]}', "not a placement"),
         ('{"physical_to_logical_map": [[0.5, 1.5]]}', "use integers"),
-        ('{"physical_to_logical_map": [[0, 0, 1, 2]]}', "place.json: placement: layer 0: expert 3"),
+        (
+            '{"physical_to_logical_map": [[0, 0, 1, 2]]}',
+            "place.json: placement: layer 0: expert 3",
+        ),
     ],
 )
 def test_damaged_placement_file_is_refused(tmp_path, text, match):

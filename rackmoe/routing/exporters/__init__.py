@@ -1,0 +1,1 @@
+"""Placements and loads in the files that serving engines read."""

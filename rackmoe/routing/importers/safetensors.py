@@ -1,0 +1,73 @@
+"""Read safetensors files: an eight-byte length, a JSON header, raw numbers."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rackmoe.errors import TraceError
+from rackmoe.routing.importers.bounded import is_count, parse_json
+
+__all__ = ["read_safetensors"]
+
+_LENGTH_BYTES = 8
+_HEADER_LIMIT_BYTES = 100_000_000  # the format's own limit (safetensors README, "Format")
+_MAX_AXES = 8
+_DTYPES = {
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "i1",
+    "U64": "<u8",
+    "U32": "<u4",
+    "U16": "<u2",
+    "U8": "u1",
+}
+
+
+def read_safetensors(path: Path) -> dict[str, NDArray[np.integer]]:
+    """Return the integer tensors of a safetensors file, memory-mapped.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Tensors by name, read-only.
+
+    Raises
+    ------
+    TraceError
+        If the file is damaged, a tensor lies outside it, or holds no integers.
+    """
+    try:
+        n_bytes = path.stat().st_size
+        with path.open("rb") as stream:
+            n_header = int.from_bytes(stream.read(_LENGTH_BYTES), "little")
+            is_short = n_bytes < _LENGTH_BYTES or n_header > n_bytes - _LENGTH_BYTES
+            if is_short or n_header > _HEADER_LIMIT_BYTES:
+                raise TraceError(
+                    f"{path.name}: header of {n_header} bytes in a file of {n_bytes}; "
+                    "expected a safetensors file; copy it again"
+                )
+            header = parse_json(stream.read(n_header), place=f"{path.name}: header")
+    except OSError as error:
+        raise TraceError(
+            f"{path.name}: cannot be read ({error.strerror}); expected a safetensors file; "
+            "check the path"
+        ) from error
+    if not isinstance(header, dict):
+        raise TraceError(f"{path.name}: header is no mapping; expected tensors; copy it again")
+    start = _LENGTH_BYTES + n_header
+    tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+    if not any(map(_extent, tensors.values())):
+        return {name: _view(entry, None, place=f"{path.name}: {name}") for name, entry in tensors.items()}  # fmt: skip
+    buffer = np.memmap(path, dtype=np.uint8, mode="r", offset=start) if n_bytes > start else None
+    return {
+        name: _view(entry, buffer, place=f"{path.name}: {name}") for name, entry in tensors.items()
+    }
