@@ -152,6 +152,8 @@ class Replica:
                 continue
             for victim in batch.preempted:
                 self._hooks.sequence_preempted(self, victim)
+            if batch.is_empty:
+                continue
             plan = self._law.plan(batch, self.batcher.running, slowdown=self._slowdown)
             start = self._env.now
             for chunk in batch.chunks:

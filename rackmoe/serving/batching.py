@@ -179,6 +179,11 @@ class StepBatch:
         """Whether any sequence decodes."""
         return bool(self.decode_sequences.any())
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is computed: the sequences that ran lost their memory."""
+        return not self.chunks and not self.has_decode
+
 
 @dataclass(slots=True)
 class _Queue:
