@@ -8,156 +8,233 @@ from numpy.typing import NDArray
 
 from rackmoe.network.slowdown import finish_all, finish_s, served_s, served_until_s
 
-__all__ = ["busy_ends", "receive_ends", "sort_starts"]
+__all__ = ["busy_ends", "receive_ends", "sort_order"]
 
 
 @njit(cache=True)
-def sort_starts(start_s: NDArray[np.float64], order: NDArray[np.int64]) -> None:
-    """Sort `order` in place by start time; cheap when it is nearly sorted already.
+def sort_order(key_s: NDArray[np.float64], order: NDArray[np.int64]) -> None:
+    """Sort `order` in place by time; cheap when it is nearly sorted already.
 
     Ranks keep most of their order from layer to layer, so an insertion sort
     from the previous order beats a sort from scratch.
 
     Parameters
     ----------
-    start_s : ndarray of shape (n_ranks,)
-        Start of each rank. [s]
+    key_s : ndarray of shape (n_ranks,)
+        Time of each rank. [s]
     order : ndarray of shape (n_ranks,)
         A permutation of the ranks.
     """
     for i in range(1, order.size):
         rank = order[i]
-        key = start_s[rank]
+        key = key_s[rank]
         j = i
-        while j > 0 and start_s[order[j - 1]] > key:
+        while j > 0 and key_s[order[j - 1]] > key:
             order[j] = order[j - 1]
             j -= 1
         order[j] = rank
 
 
 @njit(cache=True)
-def _early_sources(
+def _speed(
+    at_s: float,
     start_s: NDArray[np.float64],
-    egress_s: NDArray[np.float64],
-    slope: NDArray[np.float64],
-    order: NDArray[np.int64],
-    tail_s: NDArray[np.float64],
-    end_s: NDArray[np.float64],
-) -> None:
-    # Busy periods of d that begin with a source before d: maximum of the lines
-    # start_k + tail_k * slope over the upper hull of the sources seen so far.
-    n_ranks = order.size
-    hull = np.empty(n_ranks, np.int64)
-    size = 0
-    for p in range(n_ranks):
-        d = order[p]
-        if slope[d] >= 0.0 and size:
-            best_s = -np.inf
-            for h in range(size):
-                value_s = start_s[order[hull[h]]] + tail_s[hull[h]] * slope[d]
-                if value_s < best_s:
-                    break
-                best_s = value_s
-            end_s[d] = max(end_s[d], best_s - egress_s[d] * slope[d])
-        while size:
-            j = hull[size - 1]
-            if tail_s[j] > tail_s[p]:
-                if size == 1:
-                    break
-                i = hull[size - 2]
-                rise_s = start_s[order[p]] - start_s[order[j]]
-                gain_s = start_s[order[j]] - start_s[order[i]]
-                if rise_s * (tail_s[i] - tail_s[j]) < gain_s * (tail_s[j] - tail_s[p]):
-                    break
-            size -= 1
-        hull[size] = p
-        size += 1
+    send_end_s: NDArray[np.float64],
+    factor: NDArray[np.float64],
+) -> float:
+    # Total speed of the ranks that send right after at_s.
+    total = 0.0
+    for s in range(start_s.size):
+        if start_s[s] <= at_s < send_end_s[s]:
+            total += 1.0 / factor[s]
+    return total
 
 
 @njit(cache=True)
-def _late_sources(
+def _moments(
     start_s: NDArray[np.float64],
-    slope: NDArray[np.float64],
+    send_end_s: NDArray[np.float64],
+    total_s: float,
+    change_s: NDArray[np.float64],
+    factor: NDArray[np.float64],
     order: NDArray[np.int64],
-    tail_s: NDArray[np.float64],
-    end_s: NDArray[np.float64],
+    moments: NDArray[np.float64],
 ) -> None:
-    # Busy periods of d that begin with a source after d: the hull built from the last start on.
-    n_ranks = order.size
-    hull = np.empty(n_ranks, np.int64)
-    size = 0
-    for p in range(n_ranks - 1, -1, -1):
-        d = order[p]
-        if slope[d] >= 0.0:
-            best_s = -np.inf
-            for h in range(size - 1, -1, -1):
-                value_s = start_s[order[hull[h]]] + tail_s[hull[h]] * slope[d]
-                if value_s < best_s:
-                    break
-                best_s = value_s
-            end_s[d] = max(end_s[d], best_s)
-        if size and tail_s[p] <= tail_s[hull[size - 1]]:
+    # Rows of moments, one column per start and then per change: the time, what all
+    # ranks together have yet to send, and their total speed before and after it.
+    n_ranks = start_s.size
+    end_order = order.copy()
+    sort_order(send_end_s, end_order)
+    n_changes = change_s.size
+    starts, ends, changes = 0, 0, 0
+    at_s, speed = -np.inf, 0.0
+    left_s = total_s
+    while starts < n_ranks or changes < n_changes:
+        next_start_s = start_s[order[starts]] if starts < n_ranks else np.inf
+        next_end_s = send_end_s[end_order[ends]] if ends < n_ranks else np.inf
+        next_change_s = change_s[changes] if changes < n_changes else np.inf
+        next_s = min(next_start_s, next_end_s, next_change_s)
+        if speed > 0.0:
+            left_s = max(left_s - (next_s - at_s) * speed, 0.0)
+        at_s = next_s
+        before = speed
+        if next_start_s == next_s:
+            column = starts
+            speed += 1.0 / factor[changes, order[starts]]
+            starts += 1
+        elif next_end_s == next_s:
+            speed -= 1.0 / factor[changes, end_order[ends]]
+            ends += 1
             continue
-        while size:
-            j = hull[size - 1]
-            fall_s = start_s[order[j]] - start_s[order[p]]
-            if fall_s > 0.0:
-                if size == 1:
-                    break
-                i = hull[size - 2]
-                lost_s = start_s[order[i]] - start_s[order[j]]
-                if fall_s * (tail_s[j] - tail_s[i]) > lost_s * (tail_s[p] - tail_s[j]):
-                    break
-            size -= 1
-        hull[size] = p
-        size += 1
+        else:
+            column = n_ranks + changes
+            changes += 1
+            speed = _speed(at_s, start_s, send_end_s, factor[changes])
+        moments[0, column] = at_s
+        moments[1, column] = left_s
+        moments[2, column] = before
+        moments[3, column] = speed
+
+
+@njit(cache=True)
+def _candidates(moments: NDArray[np.float64], least: float, most: float) -> NDArray[np.float64]:
+    # The moments at which the backlog of any of these ports can begin.
+    kept = np.empty_like(moments)
+    n_kept = 0
+    for k in range(moments.shape[1]):
+        if moments[3, k] >= least and moments[2, k] < most:
+            for row in range(4):
+                kept[row, n_kept] = moments[row, k]
+            n_kept += 1
+    return kept[:, :n_kept]
 
 
 @njit(cache=True)
 def _busy_end_s(
-    d: int,
-    start_s: NDArray[np.float64],
-    egress_s: NDArray[np.float64],
+    begin_s: float,
+    egress_s: float,
+    speed: float,
     slope: float,
-    order: NDArray[np.int64],
-    change_s: NDArray[np.float64],
-    factor: NDArray[np.float64],
+    low_rate: float,
+    high_rate: float,
+    moments: NDArray[np.float64],
 ) -> float:
-    # The same maximum for one destination whose port changes speed: in the
-    # port's own time, in which it always serves one second per second.
+    # Latest end of a busy period of one port, or minus infinity without any.
     best_s = -np.inf
-    tail_s = 0.0
-    for p in range(order.size - 1, -1, -1):
-        s = order[p]
-        if s == d:
-            continue
-        tail_s += egress_s[s]
-        best_s = max(best_s, served_s(start_s[s], change_s, factor, d) + tail_s * slope)
-    return served_until_s(best_s, change_s, factor, d)
+    for k in range(moments.shape[1]):
+        if moments[3, k] >= low_rate and moments[2, k] < high_rate:
+            sent_s = (moments[0, k] - begin_s) * speed
+            own_s = egress_s - min(max(sent_s, 0.0), egress_s)
+            best_s = max(best_s, moments[0, k] + (moments[1, k] - own_s) * slope)
+    return best_s
+
+
+@njit(cache=True)
+def _busy_end_varying_s(
+    d: int,
+    begin_s: float,
+    egress_s: float,
+    slope: float,
+    low_rate: float,
+    high_rate: float,
+    moments: NDArray[np.float64],
+    change_s: NDArray[np.float64],
+    egress_factor: NDArray[np.float64],
+    ingress_factor: NDArray[np.float64],
+) -> float:
+    # The same for a port that changes speed: in its own time, in which it always
+    # serves one second per second.
+    best_s = -np.inf
+    begun_s = served_s(begin_s, change_s, egress_factor, d)
+    for k in range(moments.shape[1]):
+        if moments[3, k] >= low_rate and moments[2, k] < high_rate:
+            sent_s = served_s(moments[0, k], change_s, egress_factor, d) - begun_s
+            own_s = egress_s - min(max(sent_s, 0.0), egress_s)
+            free_s = served_s(moments[0, k], change_s, ingress_factor, d)
+            best_s = max(best_s, free_s + (moments[1, k] - own_s) * slope)
+    if best_s > -np.inf:
+        best_s = served_until_s(best_s, change_s, ingress_factor, d)
+    return best_s
+
+
+@njit(cache=True)
+def _late_ports(
+    start_s: NDArray[np.float64],
+    total_s: float,
+    egress_s: NDArray[np.float64],
+    ingress_s: NDArray[np.float64],
+    change_s: NDArray[np.float64],
+    ingress_factor: NDArray[np.float64],
+    end_s: NDArray[np.float64],
+) -> NDArray[np.int64]:
+    # Ports whose busy period, which holds at most all work, can end after end_s; it begins
+    # at a start, or at a change.
+    latest_s = start_s.max()
+    if change_s.size:
+        latest_s = max(latest_s, change_s[-1])
+    late = np.empty(end_s.size, np.int64)
+    n_late = 0
+    for d in range(end_s.size):
+        if change_s.size:
+            bound_s = finish_s(latest_s, ingress_s[d], change_s, ingress_factor, d)
+        else:
+            bound_s = latest_s + ingress_s[d] * ingress_factor[0, d]
+        if bound_s > end_s[d]:
+            if total_s <= egress_s[d]:
+                # data without a sender: all of it arrives with the last start
+                alone_s = finish_s(start_s.max(), ingress_s[d], change_s, ingress_factor, d)
+                end_s[d] = max(end_s[d], alone_s)
+            elif ingress_s[d] > 0.0:
+                late[n_late] = d
+                n_late += 1
+    return late[:n_late]
+
+
+@njit(cache=True)
+def _backlog_rates(
+    late: NDArray[np.int64],
+    total_s: float,
+    egress_s: NDArray[np.float64],
+    ingress_s: NDArray[np.float64],
+    egress_factor: NDArray[np.float64],
+    ingress_factor: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    # For each port: arrivals at nominal speed that fill it; least arrivals after and most
+    # before the moment at which a backlog begins.
+    rates = np.empty((3, late.size))
+    for i in range(late.size):
+        d = late[i]
+        rate = (total_s - egress_s[d]) / ingress_s[d]
+        rates[0, i] = rate
+        rates[1, i] = rate / ingress_factor[:, d].max()
+        rates[2, i] = rate / ingress_factor[:, d].min() + 1.0 / egress_factor[:, d].min()
+    return rates
 
 
 @njit(cache=True)
 def busy_ends(
     start_s: NDArray[np.float64],
+    send_end_s: NDArray[np.float64],
     egress_s: NDArray[np.float64],
     ingress_s: NDArray[np.float64],
     change_s: NDArray[np.float64],
+    egress_factor: NDArray[np.float64],
     ingress_factor: NDArray[np.float64],
     order: NDArray[np.int64],
     floor_s: float,
     end_s: NDArray[np.float64],
 ) -> None:
-    """Compute when each port has taken all its data, if later than `floor_s`.
+    """Compute when each port has worked off its backlog, if later than `floor_s`.
 
     Parameters
     ----------
-    start_s : ndarray of shape (n_ranks,)
-        When each rank starts to send. [s]
+    start_s, send_end_s : ndarray of shape (n_ranks,)
+        When each rank starts and ends to send. [s]
     egress_s, ingress_s : ndarray of shape (n_ranks,)
-        Nominal time to send and to receive; sends serve as weights only. [s]
+        Nominal time to send and to receive. [s]
     change_s : ndarray of shape (n_changes,)
         Times at which ports change speed. [s]
-    ingress_factor : ndarray of shape (n_changes + 1, n_ranks)
+    egress_factor, ingress_factor : ndarray of shape (n_changes + 1, n_ranks)
         Slowdown factors of the ports.
     order : ndarray of shape (n_ranks,)
         A permutation of the ranks; sorted by start on return if it was needed.
@@ -167,54 +244,41 @@ def busy_ends(
         Result: the end of the last busy period where later than `floor_s`,
         otherwise `floor_s` or earlier. [s]
     """
-    n_ranks = start_s.size
-    latest_s = start_s.max()
     total_s = egress_s.sum()
-    slope = np.full(n_ranks, -1.0)
-    n_late = 0
-    for d in range(n_ranks):
-        # no busy period ends later than one that holds all work after the last start
-        if change_s.size:
-            bound_s = finish_s(latest_s, ingress_s[d], change_s, ingress_factor, d)
+    end_s[:] = floor_s
+    late = _late_ports(start_s, total_s, egress_s, ingress_s, change_s, ingress_factor, end_s)
+    if late.size == 0:
+        return
+    rates = _backlog_rates(late, total_s, egress_s, ingress_s, egress_factor, ingress_factor)
+    sort_order(start_s, order)
+    moments = np.empty((4, start_s.size + change_s.size))
+    _moments(start_s, send_end_s, total_s, change_s, egress_factor, order, moments)
+    moments = _candidates(moments, rates[1].min(), rates[2].max())
+    for i in range(late.size):
+        d = late[i]
+        if change_s.size == 0:
+            end_s[d] = _busy_end_s(
+                start_s[d],
+                egress_s[d],
+                1.0 / egress_factor[0, d],
+                ingress_factor[0, d] / rates[0, i],
+                rates[1, i],
+                rates[2, i],
+                moments,
+            )
         else:
-            bound_s = latest_s + ingress_s[d] * ingress_factor[0, d]
-        others_s = total_s - egress_s[d]
-        end_s[d] = floor_s
-        if bound_s > floor_s:
-            if others_s > 0.0:
-                slope[d] = ingress_s[d] / others_s
-                end_s[d] = -np.inf
-                n_late += 1
-            else:
-                end_s[d] = bound_s
-    if n_late == 0:
-        return
-    sort_starts(start_s, order)
-    if change_s.size == 0:
-        slope *= ingress_factor[0]
-        _busy_hulls(start_s, egress_s, slope, order, end_s)
-        return
-    for d in range(n_ranks):
-        if slope[d] >= 0.0:
-            end_s[d] = _busy_end_s(d, start_s, egress_s, slope[d], order, change_s, ingress_factor)
-
-
-@njit(cache=True)
-def _busy_hulls(
-    start_s: NDArray[np.float64],
-    egress_s: NDArray[np.float64],
-    slope: NDArray[np.float64],
-    order: NDArray[np.int64],
-    end_s: NDArray[np.float64],
-) -> None:
-    n_ranks = order.size
-    tail_s = np.empty(n_ranks)
-    sum_s = 0.0
-    for p in range(n_ranks - 1, -1, -1):
-        sum_s += egress_s[order[p]]
-        tail_s[p] = sum_s
-    _early_sources(start_s, egress_s, slope, order, tail_s, end_s)
-    _late_sources(start_s, slope, order, tail_s, end_s)
+            end_s[d] = _busy_end_varying_s(
+                d,
+                start_s[d],
+                egress_s[d],
+                1.0 / rates[0, i],
+                rates[1, i],
+                rates[2, i],
+                moments,
+                change_s,
+                egress_factor,
+                ingress_factor,
+            )
 
 
 @njit(cache=True)
@@ -252,18 +316,20 @@ def receive_ends(
     Notes
     -----
     All ranks take part, even those with nothing to send, since receivers wait
-    for their counts. With :math:`t_{(1)} \le \dots \le t_{(n)}`:
+    for their counts. Each rank sends at full speed from its start
+    :math:`t_s` and serves its destinations in proportion to their bytes; the
+    port of `d` works off what arrives, a fluid queue. With :math:`U_s(t)` what
+    `s` has yet to send at `t`:
 
     .. math::
 
         D_d = \max\Bigl(\max_s (t_s + E_s),\;
-              \max_k \bigl(t_{(k)} + \sum_{s \ne d:\, t_s \ge t_{(k)}} B_{sd}\bigr)\Bigr),
-        \quad B_{sd} = I_d\, E_s / \sum_{s' \ne d} E_{s'}
+              \max_k \bigl(t_k + \sum_{s \ne d} U_s(t_k)\, I_d / \sum_{s \ne d} E_s\bigr)\Bigr)
 
-    The second term is the busy period of port `d`, a Lindley recursion [1]_
-    in which all work of a source arrives with its start. Marginals stand for
-    the matrix: good where every pair is active. The maximum over `k` is taken
-    on the upper hull of the lines in :math:`I_d`.
+    The second term is the busy period that begins at the `k`-th start, as in
+    the recursion of [1]_ in continuous time: arrivals grow faster only at
+    starts, or where a port changes speed. Marginals stand for the matrix:
+    good where every pair is active.
 
     References
     ----------
@@ -272,6 +338,17 @@ def receive_ends(
     """
     finish_all(start_s, egress_s, change_s, egress_factor, send_end_s)
     sent_s = send_end_s.max()
-    busy_ends(start_s, egress_s, ingress_s, change_s, ingress_factor, order, sent_s, end_s)
+    busy_ends(
+        start_s,
+        send_end_s,
+        egress_s,
+        ingress_s,
+        change_s,
+        egress_factor,
+        ingress_factor,
+        order,
+        sent_s,
+        end_s,
+    )
     for d in range(start_s.size):
         end_s[d] = max(end_s[d], sent_s)

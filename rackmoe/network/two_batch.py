@@ -239,16 +239,28 @@ def _exchange(
         begin_s[r] = max(ready_s[r], port_s[r])
         if ready_s[r] < port_s[r]:
             overlaps[r] += 1
-    finish_all(begin_s, egress_s, change_s, egress_factor, port_s)
-    sent_s = port_s.max()
-    floor_s = port_s.min()
-    busy_ends(begin_s, egress_s, ingress_s, change_s, ingress_factor, order, floor_s, arrived_s)
+    send_end_s = np.empty(n_ranks)
+    finish_all(begin_s, egress_s, change_s, egress_factor, send_end_s)
+    sent_s = send_end_s.max()
+    floor_s = send_end_s.min()
+    busy_ends(
+        begin_s,
+        send_end_s,
+        egress_s,
+        ingress_s,
+        change_s,
+        egress_factor,
+        ingress_factor,
+        order,
+        floor_s,
+        arrived_s,
+    )
     taken_s = arrived_s.max()
     for r in range(n_ranks):
-        busy_s[0, r] += port_s[r] - begin_s[r]
+        busy_s[0, r] += send_end_s[r] - begin_s[r]
         received_s = finish_s(begin_s[r], ingress_s[r], change_s, ingress_factor, r)
         busy_s[1, r] += received_s - begin_s[r]
-        port_s[r] = max(port_s[r], taken_s)
+        port_s[r] = max(send_end_s[r], taken_s)
         arrived_s[r] = max(arrived_s[r], sent_s) + latency_s
 
 
