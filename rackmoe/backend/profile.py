@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from rackmoe.backend.collectives import Family
 from rackmoe.schema.documents import Document, Sourced, load_document
 from rackmoe.schema.quantities import Bytes, Fraction, Seconds
 from rackmoe.schema.shipped import shipped_path
@@ -20,6 +21,7 @@ __all__ = [
 ]
 
 Count = Annotated[int, Field(ge=1)]
+Families = Annotated[list[Family], Field(min_length=1)]
 
 
 class OperatorChoice(Document):
@@ -47,19 +49,20 @@ class CollectiveChoice(Document):
     ----------
     source : str
         Library and version whose collectives were measured; ``ideal`` for the bound.
-    one_domain_prefill, one_domain_decode : str
-        Dispatch and combine family when the group fits one NVLink domain.
-    many_domains_prefill, many_domains_decode : str
+    one_domain_prefill, one_domain_decode : list of str
+        Dispatch and combine families when the group fits one NVLink domain, the
+        preferred one first; the first one that the GPU has constants for is used.
+    many_domains_prefill, many_domains_decode : list of str
         The same across domains.
     all_reduce : str
         All-reduce of tensor-parallel parts.
     """
 
     source: str
-    one_domain_prefill: str
-    one_domain_decode: str
-    many_domains_prefill: str
-    many_domains_decode: str
+    one_domain_prefill: Families
+    one_domain_decode: Families
+    many_domains_prefill: Families
+    many_domains_decode: Families
     all_reduce: str
 
 
@@ -149,8 +152,8 @@ class BackendProfile(Document):
         Half-year, for example ``2026H1``.
     operators, collectives, scheduler, memory, host, kv_transfer
         The parts.
-    kv_cache, combine : str
-        Default formats of the KV cache and of expert outputs on the wire.
+    kv_cache : str
+        Default format of the KV cache.
     sources : dict of str to str
         What the source keys stand for.
     """

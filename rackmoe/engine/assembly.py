@@ -3,7 +3,7 @@
 import simpy
 
 from rackmoe.backend.collective_files import load_collectives
-from rackmoe.backend.collectives import Family
+from rackmoe.backend.collectives import CollectiveBook, Family
 from rackmoe.backend.operator_files import operator_constants
 from rackmoe.backend.operators import OperatorConstants, free_constants, ideal_constants
 from rackmoe.compute.operators import OperatorLaws
@@ -210,7 +210,8 @@ def _exchanges(scenario: Scenario, pool: Pool, *, role: str) -> ReplicaExchanges
             n_layers=arch.n_layers,
             n_moe_layers=len(arch.moe_layers),
         )
-    family = _family(scenario, pool, role=role)
+    book = load_collectives(scenario.machine.gpu.name)
+    family = _family(scenario, pool, role=role, book=book)
     choice = ExchangeChoice(
         family=family,
         n_ranks=n_gpus,
@@ -220,7 +221,6 @@ def _exchanges(scenario: Scenario, pool: Pool, *, role: str) -> ReplicaExchanges
         combine_dtype=scenario.combine_dtype,
         library=scenario.backend.collectives.source,
     )
-    book = load_collectives(scenario.machine.gpu.name)
     payloads = tuple(
         dispatch_bytes(arch.hidden, dtype=dtype)
         for dtype in (scenario.dispatch_dtype, scenario.combine_dtype)
@@ -237,16 +237,18 @@ def _exchanges(scenario: Scenario, pool: Pool, *, role: str) -> ReplicaExchanges
     )
 
 
-def _family(scenario: Scenario, pool: Pool, *, role: str) -> Family:
+def _family(scenario: Scenario, pool: Pool, *, role: str, book: CollectiveBook) -> Family:
+    """Return the preferred family of the backend that the GPU has constants for."""
     if pool.ep == 1:
         return Family.ALLGATHER_REDUCESCATTER
     choice = scenario.backend.collectives
     is_one = pool.n_gpus_per_replica <= scenario.machine.scale_up.domain_gpus
     if role == "prefill":
-        name = choice.one_domain_prefill if is_one else choice.many_domains_prefill
+        wanted = choice.one_domain_prefill if is_one else choice.many_domains_prefill
     else:
-        name = choice.one_domain_decode if is_one else choice.many_domains_decode
-    return Family(name)
+        wanted = choice.one_domain_decode if is_one else choice.many_domains_decode
+    known = {one.family for one in book.exchanges} | {Family.IDEAL}
+    return next((family for family in wanted if family in known), wanted[0])
 
 
 def _all_reduce(scenario: Scenario, n_ranks: int) -> CollectiveLaw:

@@ -105,29 +105,31 @@ def find_operating_point(
         raise ConfigError(
             f"{scenario.name}: workload.search: missing; write the goal of the search"
         )
-    finder = _Finder()
-    probes: list[Probe] = []
-    best: tuple[float, Result] | None = None
+    bracket = _Bracket()
+    tolerance = math.log1p(search.tolerance_frac)
+    runs: list[tuple[Probe, Result]] = []
     scale = scenario.document.workload.arrivals.rate_scale
-    for _ in range(search.max_runs):
+    is_met = False
+    while len(runs) < search.max_runs and not is_met:
         result = simulate(_at_rate(scenario, scale), seed=seed)
         probe = _probe(result, scale, goal_tokens_per_s=search.interactivity_tokens_per_s)
-        probes.append(probe)
+        runs.append((probe, result))
         if progress is not None:
             progress(probe)
-        miss = abs(math.log(probe.headroom))
-        if best is None or miss < best[0]:
-            best = (miss, result)
-        if miss <= math.log1p(search.tolerance_frac):
-            break
-        scale = finder.next_scale(scale, probe.headroom)
-    if best is None:
-        raise ConfigError(f"{scenario.name}: workload.search.max_runs: no run allowed; raise it")
+        bracket.add(scale, headroom=probe.headroom)
+        is_met = abs(math.log(probe.headroom)) <= tolerance or bracket.width <= tolerance
+        scale = bracket.next_scale()
     return OperatingPoint(
-        result=best[1],
-        probes=tuple(probes),
-        is_met=best[0] <= math.log1p(search.tolerance_frac),
+        result=min(runs, key=lambda run: _distance(run[0], tolerance))[1],
+        probes=tuple(probe for probe, _ in runs),
+        is_met=is_met,
     )
+
+
+def _distance(probe: Probe, tolerance: float) -> tuple[bool, float]:
+    """Order runs: those that keep the limits first, the busiest of them before the others."""
+    log_headroom = math.log(probe.headroom)
+    return log_headroom < -tolerance, abs(log_headroom)
 
 
 def _probe(result: Result, scale: float, *, goal_tokens_per_s: float) -> Probe:
@@ -155,24 +157,37 @@ def _probe(result: Result, scale: float, *, goal_tokens_per_s: float) -> Probe:
     )
 
 
-class _Finder:
-    """The bracket of the rate at which the headroom is 1, on a log scale."""
+class _Bracket:
+    """Where the headroom is 1, between a rate that leaves some and one that leaves none."""
 
     def __init__(self) -> None:
         self._fast: tuple[float, float] | None = None
         self._slow: tuple[float, float] | None = None
 
-    def next_scale(self, scale: float, headroom: float) -> float:
-        """Return where to look next, after a scale left some headroom."""
+    @property
+    def width(self) -> float:
+        """Logarithm of the ratio of both rates; infinite while one is unknown."""
+        if self._fast is None or self._slow is None:
+            return math.inf
+        return self._slow[0] - self._fast[0]
+
+    def add(self, scale: float, *, headroom: float) -> None:
+        """Narrow the bracket by a run."""
         point = (math.log(scale), math.log(headroom))
         if point[1] > 0:
-            self._fast = point
+            self._fast = point if self._fast is None else max(self._fast, point)
         else:
-            self._slow = point
-        if self._fast is None:
-            return scale / _STRIDE
+            self._slow = point if self._slow is None else min(self._slow, point)
+        if self.width < 0:
+            # noise of bursts near the limit: the lower rate decides
+            self._fast = None
+
+    def next_scale(self) -> float:
+        """Return where to look next."""
         if self._slow is None:
-            return scale * _STRIDE
+            return math.exp(self._fast[0]) * _STRIDE if self._fast else 1.0
+        if self._fast is None:
+            return math.exp(self._slow[0]) / _STRIDE
         (x_fast, y_fast), (x_slow, y_slow) = self._fast, self._slow
         share = y_fast / (y_fast - y_slow)
         # a knee makes the secant creep along one end: stay off the ends
