@@ -28,6 +28,7 @@ __all__ = [
     "FittedRow",
     "OperatorFile",
     "OperatorRow",
+    "OperatorTable",
     "best_row",
     "load_operator_file",
     "operator_constants",
@@ -92,6 +93,30 @@ class FittedRow(Document, Generic[C]):
     note: str = ""
 
 
+class OperatorTable(Document):
+    """Fitted rows by operator class.
+
+    Attributes
+    ----------
+    gemm, grouped_gemm, mla_decode, mla_prefill, gqa_decode, gqa_prefill : list of FittedRow
+        Products and attention kernels.
+    decode_module, prefill_module : list of FittedRow
+        What attention modules cost besides their kernel and their products.
+    elementwise : list of FittedRow
+        Passes over activations.
+    """
+
+    gemm: list[FittedRow[GemmConstants]] = Field(default_factory=list)
+    grouped_gemm: list[FittedRow[GroupedGemmConstants]] = Field(default_factory=list)
+    mla_decode: list[FittedRow[AttentionDecodeConstants]] = Field(default_factory=list)
+    mla_prefill: list[FittedRow[AttentionPrefillConstants]] = Field(default_factory=list)
+    gqa_decode: list[FittedRow[AttentionDecodeConstants]] = Field(default_factory=list)
+    gqa_prefill: list[FittedRow[AttentionPrefillConstants]] = Field(default_factory=list)
+    decode_module: list[FittedRow[ModuleConstants]] = Field(default_factory=list)
+    prefill_module: list[FittedRow[ModuleConstants]] = Field(default_factory=list)
+    elementwise: list[FittedRow[ElementwiseConstants]] = Field(default_factory=list)
+
+
 class OperatorFile(Document):
     """The fitted constants of the operators of one GPU, of every engine.
 
@@ -106,27 +131,15 @@ class OperatorFile(Document):
     inherits : list of str
         GPUs whose own rows serve where this file has none for an engine: the same
         efficiencies and latencies on other peaks (kind: assumed).
-    gemm, grouped_gemm, mla_decode, mla_prefill, gqa_decode, gqa_prefill : list of FittedRow
-        By operator class.
-    decode_module, prefill_module : list of FittedRow
-        What attention modules cost besides their kernel and their products.
-    elementwise : list of FittedRow
-        Passes over activations.
+    operators : OperatorTable
+        The file's own rows.
     """
 
     schema_id: Literal["rackmoe/operators/1"] = Field(alias="schema")
     name: str
     origin: str
     inherits: list[str] = Field(default_factory=list)
-    gemm: list[FittedRow[GemmConstants]] = Field(default_factory=list)
-    grouped_gemm: list[FittedRow[GroupedGemmConstants]] = Field(default_factory=list)
-    mla_decode: list[FittedRow[AttentionDecodeConstants]] = Field(default_factory=list)
-    mla_prefill: list[FittedRow[AttentionPrefillConstants]] = Field(default_factory=list)
-    gqa_decode: list[FittedRow[AttentionDecodeConstants]] = Field(default_factory=list)
-    gqa_prefill: list[FittedRow[AttentionPrefillConstants]] = Field(default_factory=list)
-    decode_module: list[FittedRow[ModuleConstants]] = Field(default_factory=list)
-    prefill_module: list[FittedRow[ModuleConstants]] = Field(default_factory=list)
-    elementwise: list[FittedRow[ElementwiseConstants]] = Field(default_factory=list)
+    operators: OperatorTable = Field(default_factory=OperatorTable)
 
 
 # Operator class and the formats that it is keyed by.
@@ -213,7 +226,7 @@ def operator_rows(name: str) -> tuple[OperatorRow, ...]:
 
 def _rows_of(file: OperatorFile, *, is_own: bool) -> Iterator[OperatorRow]:
     for operator in (*OPERATORS, "elementwise"):
-        for fit in getattr(file, operator):
+        for fit in getattr(file.operators, operator):
             yield OperatorRow(operator=operator, gpu=file.name, is_own=is_own, fit=fit)
 
 

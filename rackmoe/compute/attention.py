@@ -108,16 +108,16 @@ class AttentionDecodeLaw:
         context = kv_tokens / np.maximum(n_sequences, 1)
         joined = join_bounds(
             kv_tokens * (query_tokens * self.flop_s),
-            kv_tokens * self.byte_s,
-            context * self.chain_s,
-            self.sharpness,
+            second_s=kv_tokens * self.byte_s,
+            third_s=context * self.chain_s,
+            sharpness=self.sharpness,
         )
         fixed = self.launch_s + self.split_s * (context / (context + self.split_tokens))
         per_query = n_sequences * (query_tokens * self.sequence_s)
         duration: Floats = (fixed + per_query + joined) * np.greater(n_sequences, 0)
         return duration
 
-    def work(self, n_sequences: Floats, kv_tokens: Floats, query_tokens: int = 1) -> Work:
+    def work(self, n_sequences: Floats, *, kv_tokens: Floats, query_tokens: int = 1) -> Work:
         """Return what the sequences of each rank ask of the GPU.
 
         Parameters
@@ -200,16 +200,16 @@ class AttentionPrefillLaw:
         context = score_pairs / np.maximum(n_tokens, 1)
         joined = join_bounds(
             score_pairs * self.pair_s,
-            tiles * self.tile_s,
-            context * self.chain_s,
-            self.sharpness,
+            second_s=tiles * self.tile_s,
+            third_s=context * self.chain_s,
+            sharpness=self.sharpness,
         )
         duration: Floats = (self.launch_s + n_tokens * self.token_s + joined) * np.greater(
             n_tokens, 0
         )
         return duration
 
-    def work(self, n_tokens: Floats, score_pairs: Floats) -> Work:
+    def work(self, n_tokens: Floats, *, score_pairs: Floats) -> Work:
         """Return what the chunks of each rank ask of the GPU.
 
         Parameters

@@ -80,7 +80,7 @@ def peak_flop_per_s(gpu: Gpu, *, dtype: str) -> float:
     return peak
 
 
-def join_bounds(first_s: Floats, second_s: Floats, third_s: Floats, sharpness: float) -> Floats:
+def join_bounds(first_s: Floats, *, second_s: Floats, third_s: Floats, sharpness: float) -> Floats:
     r"""Return a duration that is at least each of three bounds, and near the largest.
 
     Parameters
@@ -104,7 +104,7 @@ def join_bounds(first_s: Floats, second_s: Floats, third_s: Floats, sharpness: f
 
     Examples
     --------
-    >>> join_bounds(3.0, 4.0, 0.0, 2.0)
+    >>> join_bounds(3.0, second_s=4.0, third_s=0.0, sharpness=2.0)
     5.0
     """
     if isinf(sharpness):

@@ -85,7 +85,10 @@ class GemmLaw:
         tile's pipeline. :math:`u`: few columns cannot keep all memory channels busy.
         """
         joined = join_bounds(
-            m * self.flop_s, self.weight_s + m * self.row_s, self.loop_s, self.sharpness
+            m * self.flop_s,
+            second_s=self.weight_s + m * self.row_s,
+            third_s=self.loop_s,
+            sharpness=self.sharpness,
         )
         duration: Floats = (self.launch_s + m * self.quantize_s + joined) * np.greater(m, 0)
         return duration

@@ -129,14 +129,14 @@ class GroupedGemmLaw:
             rows = np.maximum(assignments, active_experts * tile)
         joined = join_bounds(
             rows * self.flop_s,
-            active_experts * self.expert_s + assignments * self.assignment_s,
-            self.scan_s,
-            self.sharpness,
+            second_s=active_experts * self.expert_s + assignments * self.assignment_s,
+            third_s=self.scan_s,
+            sharpness=self.sharpness,
         )
         return self.launch_s + assignments * self.finalize_s + given * self.token_s + joined
 
     def work(
-        self, assignments: Floats, active_experts: Floats, tokens: Floats | None = None
+        self, assignments: Floats, *, active_experts: Floats, tokens: Floats | None = None
     ) -> Work:
         """Return what the load of each rank asks of the GPU.
 

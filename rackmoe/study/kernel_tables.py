@@ -14,6 +14,7 @@ from rackmoe.errors import ConfigError
 __all__ = ["LAYOUTS", "Layout", "is_kernel_table", "read_kernel_table"]
 
 _LATENCY: Final = "latency_us"
+_US: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +135,7 @@ def read_kernel_table(path: str | Path) -> pd.DataFrame:
     pandas.DataFrame
         The file's columns and ``row`` (1 is the first below the header), ``operator``,
         ``source``, ``kernel``, ``dtype`` (of weights; of the KV cache for attention),
-        ``phase``, ``measured_us``, ``is_held_out`` (a fair coin by the hash of the row's
+        ``phase``, ``measured_s`` [s], ``is_held_out`` (a fair coin by the hash of the row's
         shape), ``excluded`` (why a row says nothing about the law; else empty) and
         ``problem`` (why a row cannot be answered; else empty).
 
@@ -148,7 +149,7 @@ def read_kernel_table(path: str | Path) -> pd.DataFrame:
     for column in ("source", "kernel"):
         if column not in rows:
             rows[column] = getattr(layout, column)
-    rows["measured_us"] = pd.to_numeric(rows[_LATENCY], errors="coerce").astype(float)
+    rows["measured_s"] = pd.to_numeric(rows[_LATENCY], errors="coerce") * _US
     rows["problem"] = _problems(rows, layout)
     for column in layout.shape:
         numbers = pd.to_numeric(rows[column], errors="coerce")

@@ -42,7 +42,6 @@ _ORIGIN: Final = (
 # Fewer rows than this in the fitted half leave a kernel out.
 _MIN_ROWS: Final = 20
 _DIGITS: Final = 4
-_US: Final = 1e-6
 _PERCENTILE: Final = 90
 
 
@@ -240,7 +239,7 @@ def _constants_so_far(gpu: Gpu, *, fits: list[KernelFit], source: str) -> Operat
 
 
 def _measured_s(rows: pd.DataFrame) -> Any:  # noqa: ANN401  pandas gives no better type
-    return rows["measured_us"].to_numpy(dtype=np.float64) * _US
+    return rows["measured_s"].to_numpy(dtype=np.float64)
 
 
 def _rounded(constants: Any) -> Any:  # noqa: ANN401  one class per operator
@@ -259,36 +258,38 @@ def _file_text(gpu: str, *, parents: tuple[str, ...], fits: list[KernelFit]) -> 
         f"origin: {json.dumps(_ORIGIN)}",
         f"inherits: [{', '.join(parents)}]",
     ]
+    if fits:
+        lines.append("operators:")
     for operator in (*OPERATORS, "elementwise"):
         rows = [fit for fit in fits if fit.operator == operator]
         if rows:
-            lines.append(f"{operator}:")
+            lines.append(f"  {operator}:")
         for fit in rows:
             lines += _row_lines(fit)
     return "\n".join(lines) + "\n"
 
 
 def _row_lines(fit: KernelFit) -> Iterator[str]:
-    yield f"  - source: {fit.source}"
-    yield f"    kernel: {fit.kernel}"
-    yield f"    dtype: {fit.dtype}"
-    yield f"    kind: {fit.kind.value}"
-    yield "    constants:"
+    yield f"    - source: {fit.source}"
+    yield f"      kernel: {fit.kernel}"
+    yield f"      dtype: {fit.dtype}"
+    yield f"      kind: {fit.kind.value}"
+    yield "      constants:"
     for one in fields(fit.constants):
         value = getattr(fit.constants, one.name)
         if one.name.endswith("_s"):
-            yield f"      {one.name.removesuffix('_s')}: {_duration(value)}"
+            yield f"        {one.name.removesuffix('_s')}: {_duration(value)}"
         else:
-            yield f"      {one.name}: {value!r}"
+            yield f"        {one.name}: {value!r}"
     if fit.report is not None:
         report = fit.report
         yield (
-            f"    report: {{n_rows: {report.n_rows}, n_held_out: {report.n_held_out}, "
+            f"      report: {{n_rows: {report.n_rows}, n_held_out: {report.n_held_out}, "
             f"error_median: {report.error_median}, error_p90: {report.error_p90}, "
             f"date: {json.dumps(report.date)}, file: {json.dumps(report.file)}}}"
         )
     if fit.note:
-        yield f"    note: {json.dumps(fit.note)}"
+        yield f"      note: {json.dumps(fit.note)}"
 
 
 def _duration(value_s: float) -> str:

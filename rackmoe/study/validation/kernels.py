@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,13 @@ from rackmoe.hardware.machine import Gpu, Machine
 from rackmoe.study.kernel_tables import read_kernel_table
 from rackmoe.study.kernel_times import module_times, row_times
 
-__all__ = ["KernelPoint", "KernelStratum", "KernelValidation", "validate_kernels"]
+__all__ = [
+    "KernelPoint",
+    "KernelStratum",
+    "KernelValidation",
+    "StratumKey",
+    "validate_kernels",
+]
 
 _US: Final = 1e-6
 _ALL: Final = "all"
@@ -49,8 +55,8 @@ class KernelPoint:
         What was measured.
     answered : bool
         Whether the law gives a time.
-    measured_us, predicted_us : float or None
-        Times; None where the file holds no number, or the law none. [us]
+    measured_s, predicted_s : float or None
+        Times; None where the file holds no number, or the law none. [s]
     excluded : bool
         Whether the row is left out of every stratum: it measures something else.
     held_out : bool
@@ -66,11 +72,27 @@ class KernelPoint:
     dtype: str
     phase: str
     answered: bool
-    measured_us: float | None
-    predicted_us: float | None
+    measured_s: float | None
+    predicted_s: float | None
     excluded: bool
     held_out: bool
     reason: str
+
+
+class StratumKey(NamedTuple):
+    """What the points of a stratum share; ``all`` where they may differ.
+
+    Attributes
+    ----------
+    operator, source, kernel, dtype, phase : str
+        As in `KernelPoint`.
+    """
+
+    operator: str
+    source: str
+    kernel: str
+    dtype: str
+    phase: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +101,8 @@ class KernelStratum:
 
     Attributes
     ----------
-    operator, source, kernel, dtype, phase : str
-        What they share; ``all`` where they may differ.
+    key : StratumKey
+        What they have in common.
     scope : str
         ``held_out``: only rows that the fit has not seen; ``all``: every row.
     n : int
@@ -93,11 +115,7 @@ class KernelStratum:
         Median of the relative error: above zero where the law is slow.
     """
 
-    operator: str
-    source: str
-    kernel: str
-    dtype: str
-    phase: str
+    key: StratumKey
     scope: str
     n: int
     n_unanswered: int
@@ -129,8 +147,23 @@ class KernelValidation:
     strata: tuple[KernelStratum, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the validation as plain values that JSON can hold."""
-        return asdict(self)
+        """Return the validation as plain values that JSON can hold.
+
+        Returns
+        -------
+        dict
+            Times under ``measured_us`` and ``predicted_us``, in the unit of the tables.
+        """
+        data = asdict(self)
+        for point in data["points"]:
+            for name in ("measured", "predicted"):
+                time_s = point.pop(f"{name}_s")
+                point[f"{name}_us"] = None if time_s is None else time_s / _US
+        data["strata"] = [
+            {**one.key._asdict(), **{k: v for k, v in asdict(one).items() if k != "key"}}
+            for one in self.strata
+        ]
+        return data
 
 
 def validate_kernels(csv_path: str | Path, *, machine: Machine) -> KernelValidation:
@@ -156,7 +189,7 @@ def validate_kernels(csv_path: str | Path, *, machine: Machine) -> KernelValidat
     """
     rows = read_kernel_table(csv_path)
     gpu = machine.gpu
-    predicted_us = np.full(len(rows), np.nan)
+    predicted_s = np.full(len(rows), np.nan)
     reasons = rows["problem"].to_numpy(dtype=object)
     candidates = operator_rows(gpu.name)
     places = np.arange(len(rows))
@@ -165,10 +198,10 @@ def validate_kernels(csv_path: str | Path, *, machine: Machine) -> KernelValidat
         [rows.loc[is_sound, name].to_numpy() for name in _KEYS]
     ):
         found = at.to_numpy()
-        times_us, reason = _answer(rows.iloc[found], gpu=gpu, candidates=candidates)
-        predicted_us[found] = times_us
+        times_s, reason = _answer(rows.iloc[found], gpu=gpu, candidates=candidates)
+        predicted_s[found] = times_s
         reasons[found] = reason
-    points = tuple(_points(rows, predicted_us=predicted_us, reasons=reasons))
+    points = tuple(_points(rows, predicted_s=predicted_s, reasons=reasons))
     return KernelValidation(
         file=str(csv_path),
         hardware=machine.name,
@@ -194,8 +227,8 @@ def _answer(
             times = module_times(rows, gpu=gpu, constants=constants)
         else:
             times = row_times(rows)
-        times_us = times(gpu, row.fit.constants) / _US
-        return times_us, _whose_law(row, source=source, kernel=kernel, dtype=dtype)
+        times_s = times(gpu, row.fit.constants)
+        return times_s, _whose_law(row, source=source, kernel=kernel, dtype=dtype)
     except ConfigError as error:
         return np.nan, str(error)
 
@@ -209,7 +242,7 @@ def _whose_law(row: OperatorRow, *, source: str, kernel: str, dtype: str) -> str
 
 
 def _points(
-    rows: pd.DataFrame, *, predicted_us: NDArray[np.float64], reasons: NDArray[np.object_]
+    rows: pd.DataFrame, *, predicted_s: NDArray[np.float64], reasons: NDArray[np.object_]
 ) -> Iterator[KernelPoint]:
     columns = zip(
         rows["row"],
@@ -218,14 +251,14 @@ def _points(
         rows["kernel"],
         rows["dtype"],
         rows["phase"],
-        rows["measured_us"],
+        rows["measured_s"],
         rows["excluded"],
         rows["is_held_out"],
         strict=True,
     )
     for place, one in enumerate(columns):
         row, operator, source, kernel, dtype, phase, measured, excluded, held_out = one
-        predicted = float(predicted_us[place])
+        predicted = float(predicted_s[place])
         is_answered = bool(np.isfinite(predicted))
         yield KernelPoint(
             row=int(row),
@@ -235,8 +268,8 @@ def _points(
             dtype=str(dtype),
             phase=str(phase),
             answered=is_answered,
-            measured_us=float(measured) if np.isfinite(measured) else None,
-            predicted_us=predicted if is_answered else None,
+            measured_s=float(measured) if np.isfinite(measured) else None,
+            predicted_s=predicted if is_answered else None,
             excluded=bool(excluded),
             held_out=bool(held_out),
             reason=str(excluded or reasons[place]),
@@ -245,7 +278,7 @@ def _points(
 
 def _strata(points: tuple[KernelPoint, ...]) -> Iterator[KernelStratum]:
     """Yield strata from the widest to the narrowest, each for both scopes."""
-    groups: dict[tuple[str, str, str, str, str], list[KernelPoint]] = {}
+    groups: dict[StratumKey, list[KernelPoint]] = {}
     for point in points:
         for key in _keys(point):
             groups.setdefault(key, []).append(point)
@@ -255,42 +288,35 @@ def _strata(points: tuple[KernelPoint, ...]) -> Iterator[KernelStratum]:
             yield _stratum(members, key=key, scope=scope)
 
 
-def _keys(point: KernelPoint) -> Iterator[tuple[str, str, str, str, str]]:
+def _keys(point: KernelPoint) -> Iterator[StratumKey]:
     for kernel, dtype, phase in _STRATA:
-        yield (
-            point.operator,
-            point.source,
-            point.kernel if kernel else _ALL,
-            point.dtype if dtype else _ALL,
-            point.phase if phase else _ALL,
+        yield StratumKey(
+            operator=point.operator,
+            source=point.source,
+            kernel=point.kernel if kernel else _ALL,
+            dtype=point.dtype if dtype else _ALL,
+            phase=point.phase if phase else _ALL,
         )
 
 
-def _wide_first(key: tuple[str, str, str, str, str]) -> tuple[Any, ...]:
+def _wide_first(key: StratumKey) -> tuple[Any, ...]:
     operator, source, *rest = key
     return (operator, source, [part != _ALL for part in rest], rest)
 
 
-def _stratum(
-    points: list[KernelPoint], *, key: tuple[str, str, str, str, str], scope: str
-) -> KernelStratum:
+def _stratum(points: list[KernelPoint], *, key: StratumKey, scope: str) -> KernelStratum:
     used = [one for one in points if not one.excluded]
     errors = np.array(
         [
-            one.predicted_us / one.measured_us - 1
+            one.predicted_s / one.measured_s - 1
             for one in used
-            if one.predicted_us is not None and one.measured_us is not None
+            if one.predicted_s is not None and one.measured_s is not None
         ]
     )
     sizes = np.abs(errors)
     has = len(errors) > 0
-    operator, source, kernel, dtype, phase = key
     return KernelStratum(
-        operator=operator,
-        source=source,
-        kernel=kernel,
-        dtype=dtype,
-        phase=phase,
+        key=key,
         scope=scope,
         n=len(errors),
         n_unanswered=len(used) - len(errors),

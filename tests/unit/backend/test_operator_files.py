@@ -13,7 +13,7 @@ from rackmoe.schema.documents import parse_document
 from rackmoe.schema.quantities import Kind
 
 ROW = """
-  - {source: %s, kernel: %s, dtype: %s, kind: fitted,
+    - {source: %s, kernel: %s, dtype: %s, kind: fitted,
      constants: {launch: 30 us, flop_efficiency: 0.4, hbm_efficiency: 0.8, sharpness: 1.5,
                  token_efficiency: 0.5, expert_scan: 50 ns, tile_rows: 64}}
 """
@@ -21,7 +21,8 @@ HEAD = """
 schema: rackmoe/operators/1
 name: round
 origin: by hand
-grouped_gemm:
+operators:
+  grouped_gemm:
 """
 
 
@@ -34,7 +35,7 @@ def hand_written(tmp_path):
 
 
 def test_constants_are_read_in_their_units(hand_written):
-    constants = load_operator_file(hand_written).grouped_gemm[0].constants
+    constants = load_operator_file(hand_written).operators.grouped_gemm[0].constants
     assert constants.launch_s == pytest.approx(30e-6, rel=1e-12)
     assert constants.expert_scan_s == pytest.approx(50e-9, rel=1e-12)
     assert constants.tile_rows == 64

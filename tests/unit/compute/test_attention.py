@@ -47,7 +47,7 @@ def test_drafts_multiply_flop_but_not_cache_bytes(gpu, decode_constants):
     law = attention_decode_law(
         gpu, constants=decode_constants, attention=DEEPSEEK_ATTENTION, kv_dtype="bf16"
     )
-    one, four = law.work(1.0, 1000.0), law.work(1.0, 1000.0, 4)
+    one, four = law.work(1.0, kv_tokens=1000.0), law.work(1.0, kv_tokens=1000.0, query_tokens=4)
     cache = mla_decode_work(1000.0, mla=DEEPSEEK_ATTENTION, tp=1, kv_dtype="bf16")
     assert float(four.tensor_flop) == 4 * float(one.tensor_flop)
     query_bytes = 128 * 1088 * 2

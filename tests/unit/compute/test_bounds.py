@@ -14,24 +14,30 @@ TIMES = st.floats(1e-9, 1.0)
 
 
 def test_bounds_add_at_sharpness_one():
-    assert join_bounds(1e-6, 2e-6, 3e-6, 1.0) == pytest.approx(6e-6, rel=1e-12)
+    assert join_bounds(1e-6, second_s=2e-6, third_s=3e-6, sharpness=1.0) == pytest.approx(
+        6e-6, rel=1e-12
+    )
 
 
 def test_plain_roofline_takes_the_largest_bound():
-    assert join_bounds(1.0, np.array([0.5, 3.0]), 2.0, inf).tolist() == [2.0, 3.0]
+    assert join_bounds(
+        1.0, second_s=np.array([0.5, 3.0]), third_s=2.0, sharpness=inf
+    ).tolist() == [2.0, 3.0]
 
 
 @given(TIMES, TIMES, TIMES, st.floats(1.0, 8.0))
 def test_joined_time_lies_between_the_largest_bound_and_the_sum(first, second, third, sharpness):
-    joined = join_bounds(first, second, third, sharpness)
+    joined = join_bounds(first, second_s=second, third_s=third, sharpness=sharpness)
     assert max(first, second, third) * (1 - 1e-9) <= joined
     assert joined <= (first + second + third) * (1 + 1e-9)
 
 
 @given(TIMES, TIMES, st.floats(1.0, 8.0), st.floats(1.0, 10.0))
 def test_joined_time_never_falls_when_a_bound_rises(first, second, sharpness, factor):
-    low = join_bounds(first, second, 0.0, sharpness)
-    assert join_bounds(first * factor, second, 0.0, sharpness) >= low * (1 - 1e-9)
+    low = join_bounds(first, second_s=second, third_s=0.0, sharpness=sharpness)
+    assert join_bounds(
+        first * factor, second_s=second, third_s=0.0, sharpness=sharpness
+    ) >= low * (1 - 1e-9)
 
 
 def test_weight_only_formats_compute_at_the_bf16_peak(gpu):

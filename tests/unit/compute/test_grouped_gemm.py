@@ -43,7 +43,7 @@ def test_skewed_decode_reads_fewer_experts_and_skewed_prefill_computes_more(
 
 def test_work_is_that_of_the_experts_and_of_the_passes(gpu, grouped_constants):
     law = grouped_gemm_law(gpu, constants=grouped_constants, shape=SHAPE)
-    work = law.work(np.array([10.0]), np.array([4.0]), np.array([6.0]))
+    work = law.work(np.array([10.0]), active_experts=np.array([4.0]), tokens=np.array([6.0]))
     experts = expert_work(10.0, active_experts=4.0, hidden=100, inter=50, dtype="bf16")
     assert work.tensor_flop.tolist() == [experts.tensor_flop]
     assert work.hbm_bytes.tolist() == [experts.hbm_bytes + 6 * 400]

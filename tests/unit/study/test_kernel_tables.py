@@ -24,7 +24,7 @@ def test_products_get_source_phase_and_house_names_of_formats(table):
     assert rows["dtype"].tolist() == ["bf16", "nvfp4"]
     assert rows["phase"].tolist() == ["decode", "prefill"]
     assert rows["row"].tolist() == [1, 2]
-    assert rows["measured_us"].tolist() == [3.0, 4.0]
+    assert rows["measured_s"].tolist() == pytest.approx([3e-6, 4e-6], rel=1e-12)
 
 
 def test_attention_rows_belong_to_the_operator_of_their_phase(table):

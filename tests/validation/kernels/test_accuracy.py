@@ -22,7 +22,7 @@ def points(file):
 
 def median_error(files, *, operator, source=TRTLLM, dtype=None, kernel=None):
     errors = sorted(
-        abs(point.predicted_us / point.measured_us - 1)
+        abs(point.predicted_s / point.measured_s - 1)
         for file in files
         for point in points(file)
         if point.held_out

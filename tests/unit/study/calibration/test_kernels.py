@@ -49,7 +49,7 @@ def test_written_files_read_back_as_the_same_constants(fits, tmp_path):
     assert [path.stem for path in paths] == sorted(path.stem for path in paths)
     file = load_operator_file(str(tmp_path / "h200.yaml"))
     written = {fit.dtype: fit.constants for fit in fits if fit.operator == "gemm"}
-    read = {row.dtype: row.constants for row in file.gemm}
+    read = {row.dtype: row.constants for row in file.operators.gemm}
     assert read.keys() == written.keys()
     for dtype, constants in read.items():
         assert constants.launch_s == pytest.approx(written[dtype].launch_s, rel=1e-12)
@@ -58,7 +58,7 @@ def test_written_files_read_back_as_the_same_constants(fits, tmp_path):
 
 
 def test_shipped_constants_are_those_of_the_shipped_tables(fits):
-    shipped = {row.dtype: row.constants for row in load_operator_file("h200").gemm}
+    shipped = {row.dtype: row.constants for row in load_operator_file("h200").operators.gemm}
     for fit in fits:
         if fit.operator == "gemm":
             assert fit.constants.launch_s == pytest.approx(shipped[fit.dtype].launch_s, rel=0.01)

@@ -29,11 +29,11 @@ def test_every_row_becomes_a_point_in_its_place(validated):
     assert [point.row for point in found.points] == [1, 2]
     first, second = found.points
     assert first.answered
-    assert first.measured_us == 9.6
-    assert first.predicted_us == pytest.approx(9.6, rel=0.2)
+    assert first.measured_s == pytest.approx(9.6e-6, rel=1e-12)
+    assert first.predicted_s == pytest.approx(9.6e-6, rel=0.2)
     assert first.reason == ""
     assert not second.answered
-    assert second.predicted_us is None
+    assert second.predicted_s is None
     assert second.reason == "m: not a number above 0"
 
 
@@ -49,14 +49,14 @@ def test_excluded_rows_are_predicted_and_printed_but_not_scored(validated):
 def test_strata_measure_errors_of_what_they_share(validated):
     lines = "".join(f"nvfp4,{m},7168,2048,10\n" for m in (1, 2, 4, 8, 1024))
     found = validated("dtype,m,n,k,latency_us\n" + lines)
-    errors = sorted(abs(point.predicted_us / 10 - 1) for point in found.points)
-    whole = next(one for one in found.strata if (one.phase, one.scope) == ("all", "all"))
+    errors = sorted(abs(point.predicted_s / 1e-5 - 1) for point in found.points)
+    whole = next(one for one in found.strata if (one.key.phase, one.scope) == ("all", "all"))
     assert whole.n == 5
     assert whole.error_median == pytest.approx(errors[2], rel=1e-9)
     assert whole.error_mean == pytest.approx(sum(errors) / 5, rel=1e-9)
-    prefill = next(one for one in found.strata if (one.phase, one.scope) == ("prefill", "all"))
+    prefill = next(one for one in found.strata if (one.key.phase, one.scope) == ("prefill", "all"))
     assert prefill.n == 1
-    unseen = next(one for one in found.strata if (one.phase, one.scope) == ("all", "held_out"))
+    unseen = next(one for one in found.strata if (one.key.phase, one.scope) == ("all", "held_out"))
     assert unseen.n == sum(point.held_out for point in found.points)
 
 
@@ -99,7 +99,7 @@ def test_rows_far_beyond_the_tables_are_answered(validated):
     points = validated(MOE + rows).points
     assert all(point.answered for point in points)
     for few, many in zip(points[::2], points[1::2], strict=True):
-        assert few.predicted_us < many.predicted_us
+        assert few.predicted_s < many.predicted_s
 
 
 def test_validation_is_plain_json(validated):
