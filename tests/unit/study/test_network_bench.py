@@ -1,0 +1,61 @@
+"""The law of a collective over sizes, beside measured points."""
+
+import math
+
+import pytest
+
+from rackmoe.errors import ConfigError
+from rackmoe.study.network_bench import DENSE_SIZES_BYTES, TOKEN_SIZES, bench_network
+
+
+def test_every_family_of_the_machine_gets_rows():
+    rows = bench_network("gb200_nvl72", operation="dispatch", n_ranks=[8])
+    families = {row.algorithm for row in rows}
+    assert {"nvlink_one_sided", "nvlink_two_sided", "deepep_low_latency"} <= families
+    assert len(rows) == len(families) * len(TOKEN_SIZES)
+
+
+def test_measured_points_stand_beside_the_law():
+    (row,) = bench_network(
+        "hgx_h200",
+        operation="dispatch",
+        n_ranks=[16],
+        sizes=[128],
+        family="deepep_low_latency",
+    )
+    assert row.measured_s == pytest.approx(102.1e-6, rel=0.01)
+    assert row.latency_s == pytest.approx(row.measured_s, rel=0.08)
+    # 7.5 of 8 assignments leave the rank
+    assert row.n_bytes == pytest.approx(128 * 7.5 * 7392)
+    assert row.bandwidth_bytes_per_s == pytest.approx(row.n_bytes / row.latency_s)
+
+
+def test_sizes_that_nobody_measured_have_no_point():
+    (row,) = bench_network(
+        "gb200_nvl72", operation="combine", n_ranks=[16], sizes=[3], family="nvlink_one_sided"
+    )
+    assert math.isnan(row.measured_s)
+
+
+def test_family_that_cannot_cross_domains_gives_no_rows():
+    rows = bench_network(
+        "gb200_nvl72", operation="dispatch", n_ranks=[72, 144], family="nvlink_one_sided"
+    )
+    assert {row.n_ranks for row in rows} == {72}
+
+
+def test_dense_collective_shows_bus_bandwidth_and_its_way():
+    rows = bench_network("gb200_nvl72", operation="all_reduce", n_ranks=[72])
+    assert [row.size for row in rows] == list(DENSE_SIZES_BYTES)
+    assert rows[-1].algorithm == "nvls"
+    assert rows[-1].bandwidth_bytes_per_s == pytest.approx(800e9, rel=0.1)
+
+
+def test_moved_constants_are_called_assumed():
+    rows = bench_network("vera_rubin_nvl72", operation="dispatch", n_ranks=[8], sizes=[8])
+    assert {row.kind for row in rows} == {"assumed"}
+
+
+def test_unknown_operation_is_refused_with_the_known_ones():
+    with pytest.raises(ConfigError, match=r"'scatter'; expected one of dispatch.*all_reduce"):
+        bench_network("gb200_nvl72", operation="scatter", n_ranks=[8])
