@@ -181,6 +181,8 @@ class DenseWork:
         self.projections = table([g for g in decode if g.name not in _DECODE_ONLY])
         self.absorb = table([g for g in decode if g.name in _DECODE_ONLY])
         self._expand = [g for g in prefill if g.name in _PREFILL_ONLY]
+        # its rows are all tokens of a prompt, too many for a table of times
+        self._expansion = TokenTable(self._expand, laws=laws, max_rows=0)
         self.dense = table(dense_gemms(arch, tp=tp))
         self.shared = table(shared_expert_gemms(arch, tp=tp))
         self.router = table([router_gemm(arch)])
@@ -304,13 +306,15 @@ class DenseWork:
                 time_s += np.where(chunks.kv_tokens > 0, expand_s, 0.0)
         return time_s
 
-    def projection_work(self, batch: StepBatch) -> Work:
+    def projection_work(self, batch: StepBatch, chunks: AttentionLoad | None) -> Work:
         """Return the work of projections and residual passes of one layer, one GPU per group.
 
         Parameters
         ----------
         batch : StepBatch
             The step.
+        chunks : AttentionLoad or None
+            Its prompts.
 
         Returns
         -------
@@ -319,7 +323,8 @@ class DenseWork:
         """
         rows = batch.decode_sequences + batch.prefill_tokens
         moved = Work(tensor_flop=0.0, hbm_bytes=self._residual_bytes * float(rows.sum()))
-        return self.projections.work(rows) + self.absorb.work(batch.decode_sequences) + moved
+        work = self.projections.work(rows) + self.absorb.work(batch.decode_sequences) + moved
+        return work if chunks is None else work + self._expansion.work(chunks.kv_tokens)
 
     def score_work(self, batch: StepBatch, chunks: AttentionLoad | None) -> Work:
         """Return the work of the attention kernels of all layers, one GPU per group.

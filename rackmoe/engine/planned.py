@@ -20,7 +20,7 @@ class StepTotals:
 
     Attributes
     ----------
-    flop_by_peak : ndarray of shape (3,)
+    by_peak_flop : ndarray of shape (3,)
         FLOP at the 16-, 8- and 4-bit peak. [FLOP]
     hbm_bytes : float
         HBM traffic. [B]
@@ -32,7 +32,7 @@ class StepTotals:
         Load of the busiest rank over the mean, mean over the layers.
     """
 
-    flop_by_peak: NDArray[np.float64]
+    by_peak_flop: NDArray[np.float64]
     hbm_bytes: float
     scale_up_bytes: float
     scale_out_bytes: float
@@ -143,8 +143,8 @@ class PlannedStep:
             duration_s - busy_s,
             # what a capacity change added to the plan
             mean_s - float(parts_s.sum()),
-            float(totals.flop_by_peak.sum()),
-            *totals.flop_by_peak.tolist(),
+            float(totals.by_peak_flop.sum()),
+            *totals.by_peak_flop.tolist(),
             totals.hbm_bytes,
             totals.scale_up_bytes,
             totals.scale_out_bytes,

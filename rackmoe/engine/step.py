@@ -17,6 +17,7 @@ from rackmoe.network.recurrence import LayerTimes, StepPart, StepPlan, layered_s
 from rackmoe.network.slowdown import Slowdown
 from rackmoe.network.two_batch import TwoBatchPlan, two_batch_step
 from rackmoe.records import Table
+from rackmoe.routing.replicas import split_counts
 from rackmoe.routing.step import RoutingSource, StepRouting
 from rackmoe.serving.batching import StepBatch
 from rackmoe.serving.running import RunningSequences
@@ -171,17 +172,15 @@ class StepLaw:
         """
         place, layers = self.routing.placement, np.array(self._arch.moe_layers)
         n_layers, n_slots = place.slots.shape
-        logical = place.slots.astype(np.int64)
-        counts = np.take_along_axis(self.expert_counts, logical, axis=1)
-        copies = np.take_along_axis(place.n_replicas.astype(np.int64), logical, axis=1)
+        split = split_counts(self.expert_counts, place, choice="round_robin")
         slot = np.arange(n_slots)
         table.append_columns(
             {
                 "layer": np.repeat(layers, n_slots),
                 "physical_expert": np.tile(slot, n_layers),
-                "logical_expert": logical.reshape(-1),
+                "logical_expert": place.slots.reshape(-1),
                 "rank": np.tile(slot // place.slots_per_rank, n_layers),
-                "n_assignments": (counts // copies).reshape(-1),
+                "n_assignments": split.reshape(-1),
             }
         )
 
@@ -197,10 +196,10 @@ class StepLaw:
         self.expert_counts += routed.expert_counts
         times, attention_s = self._times(batch, chunks, routed)
         sent = self._exchanges.sent_bytes(routed, tokens=self._rows(batch))
-        flop_by_peak, hbm_bytes = self._work.total(batch, chunks, routed)
+        work = self._work.total(batch, chunks=chunks, routed=routed, logits=_logits(batch))
         total = StepTotals(
-            flop_by_peak=flop_by_peak,
-            hbm_bytes=hbm_bytes,
+            by_peak_flop=work.by_peak_flop,
+            hbm_bytes=work.hbm_bytes,
             scale_up_bytes=sent[0],
             scale_out_bytes=sent[1],
             attention_s=attention_s,
@@ -281,10 +280,15 @@ class StepLaw:
 
     def _tail_s(self, batch: StepBatch) -> NDArray[np.float64]:
         """Return what follows the last MoE layer: trailing dense layers and the head."""
-        logits = batch.decode_sequences.copy()
-        for chunk in batch.chunks:
-            logits[chunk.group] += chunk.is_last
-        return np.repeat(self._dense.head.time_s(logits), self.shape.tp)
+        return np.repeat(self._dense.head.time_s(_logits(batch)), self.shape.tp)
+
+
+def _logits(batch: StepBatch) -> NDArray[np.int64]:
+    """Return the tokens of each attention group that go through the head."""
+    logits = batch.decode_sequences.copy()
+    for chunk in batch.chunks:
+        logits[chunk.group] += chunk.is_last
+    return logits
 
 
 class _Folding:
@@ -330,7 +334,7 @@ def _sum_totals(totals: list[StepTotals]) -> StepTotals:
     """Return the totals of both micro-batches."""
     first, second = totals
     return StepTotals(
-        flop_by_peak=first.flop_by_peak + second.flop_by_peak,
+        by_peak_flop=first.by_peak_flop + second.by_peak_flop,
         hbm_bytes=first.hbm_bytes + second.hbm_bytes,
         scale_up_bytes=first.scale_up_bytes + second.scale_up_bytes,
         scale_out_bytes=first.scale_out_bytes + second.scale_out_bytes,

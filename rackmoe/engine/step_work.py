@@ -10,21 +10,39 @@ from rackmoe.model.costs import Work, expert_work
 from rackmoe.routing.step import StepRouting
 from rackmoe.serving.batching import StepBatch
 
-__all__ = ["StepWork"]
+__all__ = ["StepSum", "StepWork"]
 
 _PEAKS = ("bf16", "fp8", "fp4")
 
 
-class _Sum:
-    """FLOP by peak and HBM bytes."""
+class StepSum:
+    """FLOP by the peak that bounds them, and HBM bytes.
+
+    Attributes
+    ----------
+    by_peak_flop : ndarray of shape (3,)
+        At the 16-, 8- and 4-bit peak. [FLOP]
+    hbm_bytes : float
+        Traffic. [B]
+    """
 
     def __init__(self) -> None:
-        self.flop_by_peak = np.zeros(len(_PEAKS))
+        self.by_peak_flop = np.zeros(len(_PEAKS))
         self.hbm_bytes = 0.0
 
     def add(self, work: Work, *, dtype: str, times: float) -> None:
-        """Add the work of an operator that computes in a format."""
-        self.flop_by_peak[_PEAKS.index(peak_key(dtype))] += times * float(work.tensor_flop)
+        """Add the work of an operator.
+
+        Parameters
+        ----------
+        work : Work
+            FLOP and bytes of one.
+        dtype : str
+            Format that it computes in.
+        times : float
+            How often it is done, a count.
+        """
+        self.by_peak_flop[_PEAKS.index(peak_key(dtype))] += times * float(work.tensor_flop)
         self.hbm_bytes += times * float(work.hbm_bytes)
 
 
@@ -61,8 +79,13 @@ class StepWork:
         self._inter = expert_inter
 
     def total(
-        self, batch: StepBatch, chunks: AttentionLoad | None, routed: StepRouting
-    ) -> tuple[NDArray[np.float64], float]:
+        self,
+        batch: StepBatch,
+        *,
+        chunks: AttentionLoad | None,
+        routed: StepRouting,
+        logits: NDArray[np.int64],
+    ) -> StepSum:
         """Return the work of a step over all GPUs.
 
         Parameters
@@ -73,23 +96,26 @@ class StepWork:
             Its prompts.
         routed : StepRouting
             Its expert loads.
+        logits : ndarray of shape (n_groups,), int64
+            Tokens of each attention group that go through the head.
 
         Returns
         -------
-        flop_by_peak : ndarray of shape (3,)
-            At the 16-, 8- and 4-bit peak. [FLOP]
-        hbm_bytes : float
-            Traffic. [B]
+        StepSum
+            FLOP and HBM bytes.
         """
         arch, dense, tp = self._arch, self._dense, self._tp
         dtypes = arch.dtypes
         rows = batch.decode_sequences + batch.prefill_tokens
         n_moe, n_dense = len(arch.moe_layers), len(arch.dense_layers)
-        total = _Sum()
-        total.add(dense.projection_work(batch), dtype=dtypes.attention, times=tp * arch.n_layers)
+        total = StepSum()
+        projections = dense.projection_work(batch, chunks)
+        total.add(projections, dtype=dtypes.attention, times=tp * arch.n_layers)
         total.add(dense.score_work(batch, chunks), dtype=dense.kv_dtype, times=tp)
         total.add(dense.shared.work(rows), dtype=dtypes.shared_expert, times=tp * n_moe)
         total.add(dense.dense.work(rows), dtype=dtypes.dense, times=tp * n_dense)
+        total.add(dense.router.work(rows), dtype=dtypes.router, times=tp * n_moe)
+        total.add(dense.head.work(logits), dtype=dtypes.head, times=tp)
         experts = expert_work(
             float(routed.rank_assignments.sum()) * self._n_copies,
             active_experts=float(routed.active_experts.sum()) * self._n_copies,
@@ -98,4 +124,4 @@ class StepWork:
             dtype=dtypes.routed_expert,
         )
         total.add(experts, dtype=dtypes.routed_expert, times=1.0)
-        return total.flop_by_peak, total.hbm_bytes
+        return total
