@@ -37,6 +37,9 @@ __all__ = [
 
 _FOLDER: Final = "scenarios/backends/operators"
 
+# Kernels that serve one mode of DeepEP only are taken by name, never by default.
+_ONE_MODE_ONLY: Final = "wide_ep"
+
 C = TypeVar("C")
 
 
@@ -322,6 +325,7 @@ def _rank(row: OperatorRow, *, source: str, kernel: str | None) -> tuple[int, ..
     return (
         int(fit.source.split("-", maxsplit=1)[0] == engine),
         int(fit.kernel == kernel),
+        int(not fit.kernel.startswith(_ONE_MODE_ONLY)),
         int(row.is_own),
         int(fit.source == source),
         fit.report.n_rows if fit.report else 0,

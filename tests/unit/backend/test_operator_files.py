@@ -72,6 +72,13 @@ def test_preferred_kernel_is_taken_among_rows_of_one_engine():
     assert operator_constants("gb200").grouped_gemm["nvfp4"] == usual.grouped_gemm["nvfp4"]
 
 
+def test_kernels_of_one_mode_are_taken_by_name_only():
+    usual = operator_constants("h200", source="sglang").grouped_gemm["fp8_block"]
+    named = {"fp8_block": "wide_ep_context"}
+    context = operator_constants("h200", source="sglang", kernels=named).grouped_gemm["fp8_block"]
+    assert usual.launch_s < 1e-4 < context.launch_s
+
+
 def test_only_rows_of_this_gpu_and_engine_count_as_fitted():
     measured = operator_constants("gb200", source="trtllm").kinds
     assert measured["gemm.nvfp4"] is Kind.FITTED
