@@ -37,9 +37,12 @@ def overlapped_s(*parts_s: Floats | float) -> Floats:
     """
     if len(parts_s) == 1:
         return np.asarray(parts_s[0], np.float64)
-    squares = [np.square(part) for part in parts_s]
-    total: Floats = np.sqrt(np.sqrt(sum(square * square for square in squares)))
-    return total
+    total: Floats = np.asarray(0.0)
+    for part_s in parts_s:
+        fourth = np.square(np.square(part_s))
+        total = total + fourth
+    root: Floats = np.sqrt(np.sqrt(total))
+    return root
 
 
 def ramped_s(busy_s: Floats | float, *, latency_s: Floats | float, ramp: Floats | float) -> Floats:
