@@ -72,7 +72,8 @@ def test_equal_starts_give_the_barrier_form():
     assert held_s == pytest.approx(2.0 + np.maximum(ingress_s, egress_s.max()), rel=1e-12)
 
 
-seconds = st.floats(0.0, 1.0).map(lambda value: value if value > 1e-6 else 0.0)
+# ties are frequent, and no draw is so small that rounding of the clock outweighs it
+seconds = st.integers(0, 50).map(lambda value: value / 50)
 
 
 @settings(max_examples=200)
