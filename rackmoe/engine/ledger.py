@@ -148,7 +148,8 @@ class Ledger:
         """
         kept = np.flatnonzero(self.arrival != NEVER)
         columns = {f"{name}_s": _seconds(getattr(self, name)[kept]) for name in _TIMES}
-        emitted = self.n_output_tokens - self.remaining
+        # a first token that travels with its KV cache is not out yet
+        emitted = np.where(self.first_token == NEVER, 0, self.n_output_tokens - self.remaining)
         table.append_columns(
             {
                 "request_id": kept,

@@ -77,6 +77,7 @@ class Replica:
         self._slowdown: Slowdown | None = None
         self._is_asleep = False
         self._last_end = NEVER
+        self._joining: list[tuple[int, int]] = []
         self.process = env.process(self._serve())
 
     # ------------------------------------------------------------------ what others do to it
@@ -102,7 +103,7 @@ class Replica:
         self.wake()
 
     def join(self, request: int, *, group: int) -> None:
-        """Start decoding a request whose KV cache is here.
+        """Decode a request whose KV cache is here, from the next step on.
 
         Parameters
         ----------
@@ -114,13 +115,8 @@ class Replica:
         ledger = self._ledger
         ledger.decode_replica[request] = self.index
         ledger.decode_rank[request] = group
-        self.batcher.join(
-            request,
-            group=group,
-            context=ledger.context(request) - 1,
-            remaining=int(ledger.remaining[request]),
-            row=int(ledger.trace_row[request]),
-        )
+        # a step that is under way does not know it
+        self._joining.append((request, group))
         self.wake()
 
     def settle(self) -> None:
@@ -129,6 +125,8 @@ class Replica:
         requests = running.requests
         ledger.remaining[requests] = running.remaining
         ledger.last_token[requests] = np.maximum(self._last_end, ledger.first_token[requests])
+        joining = [request for request, _ in self._joining]
+        ledger.last_token[joining] = ledger.first_token[joining]
 
     def slow_down(self, slowdown: Slowdown | None) -> None:
         """Run at other capacities from now on; the running step keeps what is finished.
@@ -145,6 +143,7 @@ class Replica:
     # ------------------------------------------------------------------ the process
     def _serve(self) -> Generator[simpy.Event, Any, None]:
         while True:
+            self._admit_joining()
             batch = self.batcher.next_step()
             if batch is None:
                 self._idle = self._env.event()
@@ -160,6 +159,18 @@ class Replica:
                 self._ledger.start(chunk.request, now=start, replica=self.index)
             yield from self._sleep(plan)
             self._commit(batch, plan, start)
+
+    def _admit_joining(self) -> None:
+        ledger = self._ledger
+        for request, group in self._joining:
+            self.batcher.join(
+                request,
+                group=group,
+                context=ledger.context(request) - 1,
+                remaining=int(ledger.remaining[request]),
+                row=int(ledger.trace_row[request]),
+            )
+        self._joining.clear()
 
     def _sleep(self, plan: PlannedStep) -> Generator[simpy.Event, Any, None]:
         """Wait for the planned step; when a capacity changes, keep what is done, plan the rest."""

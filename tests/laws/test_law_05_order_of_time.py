@@ -1,0 +1,36 @@
+"""LAW-05: arrival <= scheduled <= first token <= last token; the clock never goes back."""
+
+import numpy as np
+from hypothesis import given, settings
+from strategies import cases, run
+
+_STAGES = ("arrival_s", "scheduled_s", "prefill_end_s", "first_token_s", "last_token_s")
+
+
+@settings(max_examples=20)
+@given(case=cases())
+def test_each_request_passes_its_stages_in_order(small_files, case):
+    requests = run(case, small_files).to_frame("requests")
+    done = requests[requests["state"] == "done"]
+    times_s = done[list(_STAGES)].to_numpy(np.float64)
+    assert np.isfinite(times_s).all()
+    assert (np.diff(times_s, axis=1) >= 0).all()
+    moved = done[np.isfinite(done["transfer_end_s"])]
+    assert (moved["transfer_end_s"] >= moved["prefill_end_s"]).all()
+    assert not case.is_split or (moved["transfer_end_s"] > moved["scheduled_s"]).all()
+    is_long = done["n_output_tokens"] > 1
+    assert (done["last_token_s"] > done["first_token_s"])[is_long].all()
+    assert (done["last_token_s"] >= done["first_token_s"])[~is_long].all()
+    assert (done["prefill_end_s"] > done["scheduled_s"]).all()
+
+
+@settings(max_examples=15)
+@given(case=cases())
+def test_steps_of_a_replica_follow_each_other(small_files, case):
+    steps = run(case, small_files).to_frame("steps")
+    for _, own in steps.groupby("replica"):
+        start_s = own["start_s"].to_numpy()
+        end_s = start_s + own["duration_s"].to_numpy()
+        assert (start_s[1:] >= end_s[:-1] * (1 - 1e-12)).all()
+    ends_s = (steps["start_s"] + steps["duration_s"]).to_numpy()
+    assert (np.diff(ends_s) >= -1e-12 * ends_s[1:]).all(), "rows are written as time goes on"
