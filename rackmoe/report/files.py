@@ -137,7 +137,7 @@ def fill_folder(
     if parquet:
         for name, table in tables.items():
             table.to_parquet(folder / f"{name}.parquet", index=False)
-    files = {path.name: _file_digest(path) for path in sorted(folder.iterdir())}
+    files = {path.name: _file_digest(path) for path in sorted(folder.iterdir()) if path.is_file()}
     data = result_data(result, probes=probes) | {"files": files}
     (folder / _MAIN_FILE).write_text(json_text(data), encoding="utf-8", newline="\n")
 

@@ -18,6 +18,7 @@ from rackmoe.report.theme import PART_COLORS, figure_style, machine_color
 from rackmoe.simulation import Result
 
 __all__ = [
+    "draw_all",
     "draw_breakdown",
     "draw_comparison",
     "draw_expert_load",
@@ -61,6 +62,29 @@ def plot_breakdown(*results: Result) -> Figure:
 def plot_expert_load(*results: Result) -> Figure:
     """Draw how unevenly experts are used; see `draw_expert_load`."""
     return draw_expert_load([outcome_of(result) for result in results])
+
+
+def draw_all(outcomes: Sequence[Outcome]) -> dict[str, Figure]:
+    """Draw every figure that the runs have data for.
+
+    Parameters
+    ----------
+    outcomes : sequence of Outcome
+        The runs; the first is the base.
+
+    Returns
+    -------
+    dict of str to Figure
+        By the name of a file without its ending.
+    """
+    figures = {
+        "comparison": draw_comparison(outcomes),
+        "latencies": draw_latencies(outcomes),
+        "breakdown": draw_breakdown(outcomes),
+    }
+    if any(one.expert_loads.size for one in outcomes):
+        figures["expert_load"] = draw_expert_load(outcomes)
+    return figures
 
 
 def draw_comparison(outcomes: Sequence[Outcome]) -> Figure:

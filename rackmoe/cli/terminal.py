@@ -1,0 +1,96 @@
+"""How the commands talk: data to standard output, the rest to standard error."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import click
+
+from rackmoe.report.text import TableFormat, TextTable
+
+__all__ = ["echo_table", "echo_text", "echo_warnings", "format_option", "is_terminal"]
+
+
+def format_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option that chooses how tables are written.
+
+    Parameters
+    ----------
+    command : callable
+        A function that takes `form`, a `TableFormat`.
+
+    Returns
+    -------
+    callable
+        The function with the option.
+    """
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice([form.value for form in TableFormat]),
+        default=TableFormat.TABLE.value,
+        show_default=True,
+        callback=lambda _ctx, _param, value: TableFormat(value),
+        help="How tables are written.",
+    )(command)
+
+
+def is_terminal(*, err: bool = False) -> bool:
+    """Return whether a person reads an output, and wants it drawn.
+
+    Parameters
+    ----------
+    err : bool, optional
+        Whether standard error is meant.
+    """
+    stream = sys.stderr if err else sys.stdout
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def echo_text(text: str) -> None:
+    """Write data to standard output.
+
+    Parameters
+    ----------
+    text : str
+        The data, with a newline at its end.
+    """
+    click.echo(text, nl=False)
+
+
+def echo_table(table: TextTable) -> None:
+    """Write a table for people: drawn on a terminal, else as plain lines.
+
+    Parameters
+    ----------
+    table : TextTable
+        The table.
+    """
+    if not is_terminal():
+        echo_text(table.aligned())
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(title=table.title or None, title_justify="left", title_style="", box=SIMPLE_HEAD)
+    for name, right in zip(table.head, table.is_numeric, strict=True):
+        drawn.add_column(name, justify="right" if right else "left", overflow="fold")
+    for row in table.rows:
+        drawn.add_row(*row)
+    Console(markup=False, highlight=False, emoji=False).print(drawn)
+
+
+def echo_warnings(place: str, *, warnings: Iterable[str]) -> None:
+    """Write warnings to standard error.
+
+    Parameters
+    ----------
+    place : str
+        What they are about.
+    warnings : iterable of str
+        One line each.
+    """
+    for warning in warnings:
+        click.echo(f"warning: {place}: {warning}", err=True)
