@@ -124,8 +124,10 @@ def _busy_end_s(
     for k in range(moments.shape[1]):
         if moments[3, k] >= low_rate and moments[2, k] < high_rate:
             sent_s = (moments[0, k] - begin_s) * speed
-            own_s = egress_s - min(max(sent_s, 0.0), egress_s)
-            best_s = max(best_s, moments[0, k] + (moments[1, k] - own_s) * slope)
+            own_speed = speed if 0.0 <= sent_s < egress_s else 0.0
+            if moments[3, k] - own_speed >= low_rate:
+                own_s = egress_s - min(max(sent_s, 0.0), egress_s)
+                best_s = max(best_s, moments[0, k] + (moments[1, k] - own_s) * slope)
     return best_s
 
 
@@ -149,9 +151,12 @@ def _busy_end_varying_s(
     for k in range(moments.shape[1]):
         if moments[3, k] >= low_rate and moments[2, k] < high_rate:
             sent_s = served_s(moments[0, k], change_s, egress_factor, d) - begun_s
-            own_s = egress_s - min(max(sent_s, 0.0), egress_s)
-            free_s = served_s(moments[0, k], change_s, ingress_factor, d)
-            best_s = max(best_s, free_s + (moments[1, k] - own_s) * slope)
+            row = np.searchsorted(change_s, moments[0, k], side="right")
+            own_speed = 1.0 / egress_factor[row, d] if 0.0 <= sent_s < egress_s else 0.0
+            if (moments[3, k] - own_speed) * slope * ingress_factor[row, d] >= 1.0:
+                own_s = egress_s - min(max(sent_s, 0.0), egress_s)
+                free_s = served_s(moments[0, k], change_s, ingress_factor, d)
+                best_s = max(best_s, free_s + (moments[1, k] - own_s) * slope)
     if best_s > -np.inf:
         best_s = served_until_s(best_s, change_s, ingress_factor, d)
     return best_s

@@ -51,7 +51,7 @@ def work_ends_s(start_s: Floats, work_s: Floats, *, change_s: Floats, factor: Fl
 def receive_ends_s(
     start_s: Floats, *, egress_s: Floats, ingress_s: Floats, slowdown: Slowdown
 ) -> tuple[Floats, Floats, Floats]:
-    """Return when each rank has sent all, has no backlog any more, and holds all.
+    """Return when each rank has sent all, has taken all, and holds all.
 
     Parameters
     ----------
@@ -63,18 +63,18 @@ def receive_ends_s(
     Returns
     -------
     tuple of three ndarray of shape (n_ranks,)
-        Send ends; ends of the last backlog, minus infinity without any;
-        receive ends. [s]
+        Send ends; ends of the longest busy period that begins with a backlog,
+        minus infinity without any; receive ends. [s]
     """
     change_s = slowdown.change_s
     sent_s = work_ends_s(start_s, egress_s, change_s=change_s, factor=slowdown.egress)
     ranks = np.arange(start_s.size)
-    backlog_end_s = np.full(ranks.size, -np.inf)
+    end_s, taken_s = np.full((2, ranks.size), -np.inf)
     edges_s = np.unique(np.concatenate((start_s, sent_s, change_s)))
     for d in range(ranks.size):
         weight_s = np.where(ranks == d, 0.0, egress_s)
         if weight_s.sum() == 0.0:
-            backlog_end_s[d] = work_ends_s(
+            end_s[d] = taken_s[d] = work_ends_s(
                 start_s.max(keepdims=True),
                 ingress_s[d : d + 1],
                 change_s=change_s,
@@ -82,29 +82,43 @@ def receive_ends_s(
             )[0]
             continue
         share = ingress_s[d] / weight_s.sum() * (ranks != d)
-        backlog_end_s[d] = _backlog_end_s(
+        end_s[d], taken_s[d] = _busy_ends_s(
             d, edges_s=edges_s, sending_s=(start_s, sent_s), share=share, slowdown=slowdown
         )
-    return sent_s, backlog_end_s, np.maximum(backlog_end_s, sent_s.max())
+    return sent_s, taken_s, np.maximum(end_s, sent_s.max())
 
 
-def _backlog_end_s(
+def _busy_ends_s(
     d: int, *, edges_s: Floats, sending_s: tuple[Floats, Floats], share: Floats, slowdown: Slowdown
-) -> float:
-    """Follow the backlog of one port from edge to edge, as a fluid queue. [s]."""
-    backlog_s, end_s = 0.0, -np.inf
-    least_s = float(share.sum() * np.finfo(np.float64).eps)
-    for begin_s, until_s in zip(edges_s, np.append(edges_s[1:], np.inf), strict=True):
-        row = int(np.searchsorted(slowdown.change_s, begin_s, side="right"))
-        is_sending = (sending_s[0] <= begin_s) & (begin_s < sending_s[1])
-        arriving = float((share * is_sending / slowdown.egress[row]).sum())
-        growth = arriving - 1.0 / float(slowdown.ingress[row, d])
-        if backlog_s > least_s and growth < 0.0 and begin_s - backlog_s / growth <= until_s:
-            end_s = begin_s - backlog_s / growth
+) -> tuple[float, float]:
+    """Follow the backlog of one port from edge to edge, as a fluid queue.
+
+    Returns when the last backlog is worked off, and when the port would be done
+    if from some backlog on it never idled, both minus infinity without any. [s].
+    """
+    change_s, ports = slowdown.change_s, slowdown.ingress[:, d : d + 1]
+    backlog_s, end_s, taken_s = 0.0, -np.inf, -np.inf
+    # by edge: arrivals in seconds of the port per second, and those still to come
+    rows = np.searchsorted(change_s, edges_s, side="right")
+    is_sending = (sending_s[0] <= edges_s[:, None]) & (edges_s[:, None] < sending_s[1])
+    arriving = (share * is_sending / slowdown.egress[rows]).sum(axis=1)
+    lasting_s = np.append(np.diff(edges_s), 0.0)
+    coming_s = np.cumsum((arriving * lasting_s)[::-1])[::-1]
+    least_s = float(coming_s[0] * np.finfo(np.float64).eps)
+    for edge, begin_s in enumerate(edges_s):
+        growth = float(arriving[edge] - 1.0 / ports[rows[edge], 0])
+        if backlog_s <= least_s and growth > 0.0:
+            busy_s = work_ends_s(
+                np.array([begin_s]), coming_s[edge : edge + 1], change_s=change_s, factor=ports
+            )
+            taken_s = max(taken_s, float(busy_s[0]))
+        room_s = lasting_s[edge] if edge + 1 < edges_s.size else np.inf
+        if backlog_s > least_s and growth < 0.0 and -backlog_s / growth <= room_s:
+            end_s = float(begin_s - backlog_s / growth)
             backlog_s = 0.0
         elif backlog_s > least_s or growth > 0.0:
-            backlog_s += growth * (until_s - begin_s)
-    return end_s
+            backlog_s += growth * room_s
+    return end_s, taken_s
 
 
 def layered_clocks_s(
