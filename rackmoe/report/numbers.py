@@ -14,6 +14,8 @@ __all__ = ["header_of", "show_number", "show_quantity"]
 DIGITS = 4
 
 _GROUPED_FROM = 1000
+# sizes below it are shown to the byte: what a token's cache takes is an exact number
+_EXACT_BYTES = 1e6
 
 # A name's ending, what stands in brackets after it, and the dimension that picks a prefix.
 _ENDINGS: tuple[tuple[str, str, Dimension | None], ...] = (
@@ -40,7 +42,9 @@ _ENDINGS: tuple[tuple[str, str, Dimension | None], ...] = (
     ("_ms", "ms", None),
 )
 # What a figure is divided by, or which directions it adds up, may follow its unit.
-_QUALIFIER = re.compile(r"(_per_(?:gpu|mw|direction|domain|token|step|rank)|_both_directions)+$")
+_QUALIFIER = re.compile(
+    r"(_per_(?:gpu|mw|direction|domain|token|step|rank)|_both_directions|_fp8|_total)+$"
+)
 _WORDS: Mapping[str, str] = MappingProxyType(
     {
         word.lower(): word
@@ -115,6 +119,8 @@ def show_quantity(name: str, *, value: object) -> str:
         return show_number(value)
     if not math.isfinite(value):
         return show_number(value)
+    if dimension is Dimension.BYTES and value < _EXACT_BYTES and value == int(value):
+        return f"{int(value):,} B"
     return format_quantity(value, dimension=dimension, digits=DIGITS)
 
 

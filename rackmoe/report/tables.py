@@ -9,11 +9,15 @@ from rackmoe.report.numbers import header_of, show_number, show_quantity
 from rackmoe.report.plain import json_text
 from rackmoe.report.text import TableFormat, TextTable
 
-__all__ = ["render_frame", "render_mapping", "text_table"]
+__all__ = ["mapping_frame", "render_frame", "render_mapping", "text_table"]
 
 
 def text_table(
-    frame: pd.DataFrame, *, title: str = "", headers: Mapping[str, str] | None = None
+    frame: pd.DataFrame,
+    *,
+    title: str = "",
+    headers: Mapping[str, str] | None = None,
+    has_prefixes: bool = False,
 ) -> TextTable:
     """Return a table with rounded numbers and with units in its headings.
 
@@ -25,6 +29,9 @@ def text_table(
         A line above it.
     headers : mapping of str to str, optional
         Headings of columns whose names do not say enough.
+    has_prefixes : bool, optional
+        Whether each value has the unit that reads best, such as ``14.3 TB``, instead of
+        one unit in the heading.
 
     Returns
     -------
@@ -34,10 +41,14 @@ def text_table(
     chosen = headers or {}
     names = [str(name) for name in frame.columns]
     columns = [frame.iloc[:, position].tolist() for position in range(len(names))]
-    cells = [[show_number(value) for value in column] for column in columns]
+    cells = [
+        [show_quantity(name, value=value) if has_prefixes else show_number(value) for value in one]
+        for name, one in zip(names, columns, strict=True)
+    ]
+    head = [chosen.get(name, header_of(name)) for name in names]
     return TextTable(
         title=title,
-        head=tuple(chosen.get(name, header_of(name)) for name in names),
+        head=tuple(one.partition(" [")[0] if has_prefixes else one for one in head),
         rows=tuple(zip(*cells, strict=True)),
         is_numeric=tuple(_is_numeric(column) for column in columns),
     )
@@ -99,12 +110,29 @@ def render_mapping(
     """
     if form is TableFormat.JSON:
         return json_text(values, is_sorted=False)
+    if form is TableFormat.CSV:
+        flat = _flat(values)
+        frame = pd.DataFrame({"name": list(flat), "value": list(flat.values())}, dtype=object)
+        return render_frame(frame, form=form)
+    return render_frame(mapping_frame(values), form=form, title=title)
+
+
+def mapping_frame(values: Mapping[str, object]) -> pd.DataFrame:
+    """Return named values as a table for people.
+
+    Parameters
+    ----------
+    values : mapping of str to object
+        As `render_mapping`.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``name`` (a dotted path) and ``value`` (a text with its unit).
+    """
     flat = _flat(values)
-    shown = list(flat.values())
-    if form is not TableFormat.CSV:
-        shown = [show_quantity(_unit_name(name), value=value) for name, value in flat.items()]
-    frame = pd.DataFrame({"name": list(flat), "value": shown}, dtype=object)
-    return render_frame(frame, form=form, title=title)
+    shown = [show_quantity(_unit_name(name), value=value) for name, value in flat.items()]
+    return pd.DataFrame({"name": list(flat), "value": shown}, dtype=object)
 
 
 def _flat(values: Mapping[str, object], *, path: str = "") -> dict[str, object]:
