@@ -9,6 +9,7 @@ from rackmoe.routing.replicas import hashed_replica
 __all__ = [
     "add_planes",
     "add_rows",
+    "count_destinations",
     "count_nodes",
     "count_own",
     "count_wide_ranks",
@@ -259,7 +260,6 @@ def count_wide_ranks(
 @numba.njit(cache=True)
 def count_own(
     masks: NDArray[np.uint64],
-    n_destinations: NDArray[np.uint8],
     rows: NDArray[np.int64],
     rank_start: NDArray[np.int64],
     rank_word: NDArray[np.int64],
@@ -268,28 +268,50 @@ def count_own(
     words_per_rank: int,
     own_assignments: NDArray[np.int32],
     own_copies: NDArray[np.int32],
-    destinations: NDArray[np.int32],
 ) -> None:
-    """Count what each sender keeps for itself, and how many ranks its tokens visit."""
+    """Count what each sender keeps for itself."""
     n_ranks, n_layers = own_copies.shape
-    seen = np.empty(n_layers, np.uint64)
+    zero = np.uint64(0)
+    last_bit = np.uint64(63)
+    kept, visited = np.empty(n_layers, np.uint64), np.empty(n_layers, np.uint64)
     for rank in range(n_ranks):
-        kept, visited, sent = own_assignments[rank], own_copies[rank], destinations[rank]
+        kept[:] = 0
+        visited[:] = 0
         shift = rank_shift[rank]
         for index in range(rank_start[rank], rank_start[rank + 1]):
-            row = rows[index]
-            seen[:] = 0
-            for part in range(words_per_rank):
-                at = (rank_word[rank] + part) * n_layers
-                words = masks[row, at : at + n_layers]
-                for layer in range(n_layers):
-                    own = (words[layer] >> shift) & field
-                    kept[layer] += np.int32(_ones(own))
-                    seen[layer] |= own
-            distinct = n_destinations[row]
+            first = rank_word[rank] * n_layers
+            words = masks[rows[index], first : first + words_per_rank * n_layers]
             for layer in range(n_layers):
-                visited[layer] += np.int32(seen[layer] != 0)
-                sent[layer] += np.int32(distinct[layer])
+                own = (words[layer] >> shift) & field
+                kept[layer] += _ones(own)
+                for part in range(1, words_per_rank):
+                    kept[layer] += _ones(words[part * n_layers + layer])
+                    own |= words[part * n_layers + layer]
+                # the top bit of x | -x tells whether x has any
+                visited[layer] += (own | (zero - own)) >> last_bit
+        for layer in range(n_layers):
+            own_assignments[rank, layer] += kept[layer]
+            own_copies[rank, layer] += visited[layer]
+
+
+@numba.njit(cache=True)
+def count_destinations(
+    n_destinations: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    rank_start: NDArray[np.int64],
+    destinations: NDArray[np.int32],
+) -> None:
+    """Add up how many ranks the tokens of each sender visit."""
+    n_ranks, n_layers = destinations.shape
+    sent = np.empty(n_layers, np.int32)
+    for rank in range(n_ranks):
+        sent[:] = 0
+        for index in range(rank_start[rank], rank_start[rank + 1]):
+            distinct = n_destinations[rows[index]]
+            for layer in range(n_layers):
+                sent[layer] += distinct[layer]
+        for layer in range(n_layers):
+            destinations[rank, layer] += sent[layer]
 
 
 @numba.njit(cache=True)

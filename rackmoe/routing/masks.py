@@ -9,6 +9,7 @@ from rackmoe.errors import TraceError
 from rackmoe.routing.bitslices import (
     add_planes,
     add_rows,
+    count_destinations,
     count_nodes,
     count_own,
     count_wide_ranks,
@@ -132,7 +133,6 @@ class MaskedTrace:
             count_wide_ranks(self.masks, ordered, lay.words_per_rank, tally.rank_hits)
         count_own(
             self.masks,
-            self.n_destinations,
             ordered,
             rank_start,
             lay.rank_word,
@@ -141,8 +141,8 @@ class MaskedTrace:
             lay.words_per_rank,
             tally.own_assignments,
             tally.own_copies,
-            tally.destinations,
         )
+        count_destinations(self.n_destinations, ordered, rank_start, tally.destinations)
         if place.n_nodes > 1:
             count_nodes(
                 self.masks,
