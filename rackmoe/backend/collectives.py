@@ -18,7 +18,11 @@ __all__ = [
     "FitReport",
     "Knots",
     "Spread",
+    "ideal_collective",
 ]
+
+# A start-up time that no clock of whole picoseconds sees. [s]
+_NO_LATENCY_S = 1e-24
 
 
 class Family(StrEnum):
@@ -295,3 +299,36 @@ class CollectiveBook:
     gpu: str
     exchanges: tuple[ExchangeConstants, ...]
     collectives: tuple[CollectiveConstants, ...]
+
+
+def ideal_collective(operation: str) -> CollectiveConstants:
+    """Return the bound of a collective: ports at their peak, no start-up time.
+
+    Parameters
+    ----------
+    operation : str
+        ``all_reduce``, ``all_gather``, ``reduce_scatter`` or ``all_to_all``.
+
+    Returns
+    -------
+    CollectiveConstants
+        A ring, or pairs for ``all_to_all``; ``all_reduce`` also in the switches.
+    """
+    algorithms = {
+        "all_to_all": (Algorithm.PAIRWISE,),
+        "all_reduce": (Algorithm.RING, Algorithm.NVLS),
+    }.get(operation, (Algorithm.RING,))
+    return CollectiveConstants(
+        key=CollectiveKey(library="ideal", kernel="ideal", operation=operation),
+        algorithms=tuple(
+            AlgorithmConstants(
+                algorithm=algorithm,
+                latency_s=Knots(sizes=(1,), values=(_NO_LATENCY_S,)),
+                port_efficiency=Knots(sizes=(1,), values=(1.0,)),
+                nic_efficiency=1.0,
+                ramp=1.0,
+            )
+            for algorithm in algorithms
+        ),
+        report=FitReport(kind="derived", file="", n_rows=0),
+    )

@@ -11,6 +11,7 @@ from rackmoe.backend.collectives import (
     CollectiveConstants,
     ExchangeConstants,
     Family,
+    ideal_collective,
 )
 from rackmoe.errors import ConfigError
 from rackmoe.hardware.machine import Machine
@@ -285,7 +286,7 @@ def find_collective(
     n_ranks : int
         Ranks that the constants should cover.
     library : str
-        Beginning of the library's name; empty if it does not matter.
+        Beginning of the library's name, or ``ideal``; empty if it does not matter.
 
     Returns
     -------
@@ -297,6 +298,8 @@ def find_collective(
     ConfigError
         If no entry has the operation.
     """
+    if library == "ideal":
+        return ideal_collective(operation)
     fitting = [one for one in book.collectives if one.key.operation == operation]
     if not fitting:
         names = ", ".join(sorted({one.key.operation for one in book.collectives})) or "none"
