@@ -47,7 +47,7 @@ def command() -> None:
 @_OUTPUT
 @_DATE
 @format_option
-def kernels_command(
+def _kernels_command(
     *, tables: Path | None, output: Path | None, date: str, form: TableFormat
 ) -> None:
     """Fit operator times."""
@@ -84,7 +84,7 @@ def kernels_command(
 @_OUTPUT
 @_DATE
 @format_option
-def network_command(*, output: Path | None, date: str, form: TableFormat) -> None:
+def _network_command(*, output: Path | None, date: str, form: TableFormat) -> None:
     """Fit communication times."""
     import pandas as pd
 

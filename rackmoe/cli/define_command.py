@@ -11,7 +11,7 @@ __all__ = ["command"]
 @click.command()
 @click.argument("metric", required=False)
 @format_option
-def command(metric: str | None, form: TableFormat) -> None:
+def command(*, metric: str | None, form: TableFormat) -> None:
     """Explain METRIC: its unit and definition. Without METRIC, explain all."""
     import pandas as pd
 

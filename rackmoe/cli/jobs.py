@@ -143,7 +143,7 @@ def run_job(job: Job, *, listener: Listener) -> Finished:
         )
         result, probes, is_met = point.result, point.probes, point.is_met
     if job.folder is not None:
-        fill_folder(result, job.folder, parquet=job.has_parquet, probes=probes)
+        fill_folder(result, folder=job.folder, parquet=job.has_parquet, probes=probes)
     listener.finish(job.name, text=_closing_words(result, n_probes=len(probes), is_met=is_met))
     return Finished(outcome=outcome_of(result), n_probes=len(probes), is_met=is_met)
 

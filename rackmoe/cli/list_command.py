@@ -16,7 +16,7 @@ __all__ = ["command"]
 @click.command()
 @click.argument("kind", required=False, type=click.Choice(list(KINDS)))
 @format_option
-def command(kind: str | None, form: TableFormat) -> None:
+def command(*, kind: str | None, form: TableFormat) -> None:
     """List what ships with rackmoe, or only things of one KIND."""
     rows = [
         (one, entry.name, entry.title)

@@ -187,7 +187,7 @@ def _write_comparison(stage: Path, outcomes: "Sequence[Outcome]", *, has_figures
         folder = stage / "figures"
         folder.mkdir()
         for name, figure in draw_all(outcomes).items():
-            save_figure(figure, folder / f"{name}.svg")
+            save_figure(figure, path=folder / f"{name}.svg")
 
 
 def _print(outcomes: "Sequence[Outcome]", *, form: TableFormat) -> None:

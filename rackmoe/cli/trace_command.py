@@ -20,7 +20,7 @@ def command() -> None:
 @command.command("info")
 @click.argument("file")
 @format_option
-def info_command(file: str, form: TableFormat) -> None:
+def _info_command(*, file: str, form: TableFormat) -> None:
     """Check FILE, a trace or the name of a shipped one, and say what it holds."""
     from rackmoe.report.tables import mapping_frame, render_mapping, text_table
     from rackmoe.report.traces import trace_summary
@@ -51,7 +51,7 @@ def info_command(file: str, form: TableFormat) -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE.npz")
 @click.option("--overwrite", is_flag=True, help="Replace FILE.npz.")
 @click.pass_context
-def generate_command(
+def _generate_command(
     ctx: click.Context,  # noqa: ARG001  keeps the others by name
     *,
     model: str,

@@ -25,14 +25,19 @@ def command() -> None:
 @click.argument("file", type=_FILE)
 @click.option("--hardware", required=True, metavar="NAME", help="Machine that was measured.")
 @format_option
-def kernels_command(file: Path, hardware: str, form: TableFormat) -> None:
+def _kernels_command(*, file: Path, hardware: str, form: TableFormat) -> None:
     """Compare operator times with FILE, a table in a layout of scenarios/calibration/kernels."""
     from rackmoe.hardware.profile import load_machine
     from rackmoe.report.validation import excluded_frame
     from rackmoe.study.validation.kernels import validate_kernels
 
     found = validate_kernels(file, machine=load_machine(hardware))
-    _echo(found.as_dict(), form=form, title=f"{file.name} on {found.gpu}")
+    data = found.as_dict()
+    for point in data["points"]:
+        # the names that validations of all laws share
+        point |= {name: point[f"{name}_us"] for name in ("measured", "predicted")}
+        point["unit"] = "us"
+    _echo(data, form=form, title=f"{file.name} on {found.gpu}")
     excluded = excluded_frame(found.points)
     if form in (TableFormat.TABLE, TableFormat.MD) and len(excluded):
         _echo_frame(excluded, form=form, title="\nRows left out of the strata")
@@ -42,7 +47,7 @@ def kernels_command(file: Path, hardware: str, form: TableFormat) -> None:
 @click.argument("file", type=_FILE)
 @click.option("--hardware", metavar="NAME", help="Machine of rows that do not name theirs.")
 @format_option
-def network_command(file: Path, hardware: str | None, form: TableFormat) -> None:
+def _network_command(*, file: Path, hardware: str | None, form: TableFormat) -> None:
     """Compare communication times with FILE, a table in a layout of scenarios/calibration."""
     from rackmoe.hardware.profile import load_machine
     from rackmoe.study.validation.network import validate_network

@@ -29,7 +29,7 @@ _BLOCK_BYTES = 1 << 20
 
 
 def write_result(
-    result: Result, folder: Path | str, *, overwrite: bool = False, parquet: bool = False
+    result: Result, *, folder: Path | str, overwrite: bool = False, parquet: bool = False
 ) -> Path:
     """Write a result to a folder of its own.
 
@@ -55,7 +55,7 @@ def write_result(
         If the folder is not empty, or Parquet cannot be written.
     """
     with staged_folder(folder, overwrite=overwrite) as stage:
-        fill_folder(result, stage, parquet=parquet)
+        fill_folder(result, folder=stage, parquet=parquet)
     return Path(folder)
 
 
@@ -100,8 +100,8 @@ def staged_folder(folder: Path | str, *, overwrite: bool = False) -> Iterator[Pa
 
 def fill_folder(
     result: Result,
-    folder: Path,
     *,
+    folder: Path,
     parquet: bool = False,
     probes: Sequence[object] = (),
 ) -> None:

@@ -97,7 +97,7 @@ def figure_style() -> Iterator[None]:
         yield
 
 
-def save_figure(figure: Figure, path: Path | str) -> Path:
+def save_figure(figure: Figure, *, path: Path | str) -> Path:
     """Write a figure so that equal figures have equal bytes.
 
     Parameters

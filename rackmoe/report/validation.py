@@ -38,11 +38,11 @@ def excluded_frame(points: Sequence[KernelPoint]) -> pd.DataFrame:
     ]
     names = ["operator", "source", "kernel", "dtype", "reason"]
     frame = pd.DataFrame(rows, columns=[*names, "error"])
-    grouped = frame.groupby(names, as_index=False)["error"]
-    return grouped.agg(n_rows="size", error_median="median")
+    grouped = frame.groupby(names, as_index=False)
+    return grouped.agg(n_rows=("error", "size"), error_median=("error", "median"))
 
 
 def _error(point: KernelPoint) -> float:
-    if point.predicted_us is None or not point.measured_us:
+    if point.predicted_s is None or not point.measured_s:
         return float(np.nan)
-    return abs(point.predicted_us / point.measured_us - 1)
+    return abs(point.predicted_s / point.measured_s - 1)
