@@ -1,1 +1,1 @@
-"""Routing traces that serving engines and research tools wrote, read without running any of them."""
+"""Routing traces that serving engines and research tools wrote, read without any of them."""

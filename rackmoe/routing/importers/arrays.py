@@ -47,7 +47,7 @@ class _Layout:
 
     @property
     def n_bytes(self) -> int:
-        """Size of the numbers. [B]"""
+        """Size of the numbers in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
@@ -102,7 +102,7 @@ def map_npy(path: Path) -> NDArray[Any]:
         n_bytes = path.stat().st_size
     except OSError as error:
         raise TraceError(
-            f"{path.name}: cannot be read ({error.strerror}); expected an .npy file; check the path"
+            f"{path.name}: cannot be read ({error.strerror}); expected .npy; check the path"
         ) from error
     layout = _layout(head, n_bytes=n_bytes, place=path.name)
     if not layout.n_bytes:
@@ -133,7 +133,7 @@ def npy_names(archive: SafeZip) -> list[str]:
     return [name.removesuffix(".npy") for name in archive.members if name.endswith(".npy")]
 
 
-def read_npz_array(archive: SafeZip, name: str) -> NDArray[Any]:  # noqa: PLR0917 - as getattr
+def read_npz_array(archive: SafeZip, *, name: str) -> NDArray[Any]:
     """Return one array of an npz file.
 
     Parameters

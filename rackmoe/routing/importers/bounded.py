@@ -7,21 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from rackmoe.errors import TraceError
 
 __all__ = [
     "MAX_TEXT_BYTES",
     "decode_base64",
-    "field_of",
     "files_in",
-    "integer_array",
-    "is_count",
     "json_lines",
     "parse_json",
-    "read_bytes",
+    "read_file",
     "read_json",
 ]
 
@@ -31,7 +25,7 @@ MAX_TEXT_BYTES = 1 << 30
 _MAX_SHOWN = 60
 
 
-def read_bytes(path: Path, *, limit_bytes: int = MAX_TEXT_BYTES) -> bytes:
+def read_file(path: Path, *, limit_bytes: int = MAX_TEXT_BYTES) -> bytes:
     """Return a whole file.
 
     Parameters
@@ -90,12 +84,12 @@ def files_in(path: Path, *, suffix: str) -> list[Path]:
     found = sorted(path.glob(f"*{suffix}"), key=_natural)
     if not found:
         raise TraceError(
-            f"{path.name}: no {suffix} file; expected at least one; check the folder and the format"
+            f"{path.name}: no {suffix} file; expected at least one; check folder and format"
         )
     return found
 
 
-def parse_json(text: bytes | str, *, place: str) -> Any:
+def parse_json(text: bytes | str, *, place: str) -> Any:  # noqa: ANN401 - JSON says anything
     """Return the value of a JSON text.
 
     Parameters
@@ -123,7 +117,7 @@ def parse_json(text: bytes | str, *, place: str) -> Any:
         ) from error
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:  # noqa: ANN401 - JSON says anything
     """Return the value of a JSON file.
 
     Parameters
@@ -141,7 +135,7 @@ def read_json(path: Path) -> Any:
     TraceError
         If it is too large or not JSON.
     """
-    return parse_json(read_bytes(path), place=path.name)
+    return parse_json(read_file(path), place=path.name)
 
 
 def json_lines(path: Path) -> Iterator[tuple[str, Any]]:
@@ -164,7 +158,7 @@ def json_lines(path: Path) -> Iterator[tuple[str, Any]]:
     TraceError
         If a line is not JSON.
     """
-    lines = read_bytes(path).split(b"\n")
+    lines = read_file(path).split(b"\n")
     for number, line in enumerate(lines, start=1):
         place = f"{path.name}:{number}"
         if not line.strip():
@@ -197,100 +191,16 @@ def decode_base64(text: object, *, place: str) -> bytes:
     TraceError
         If it is not base64.
     """
-    try:
-        if not isinstance(text, str):
-            raise TypeError(type(text).__name__)
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError, TypeError) as error:
-        raise TraceError(
-            f"{place}: not base64 ({error}); expected the text that the engine returned; "
-            "store the response unchanged"
-        ) from error
-
-
-def integer_array(value: object, *, place: str, n_axes: int) -> NDArray[np.int64]:
-    """Return nested lists of integers as an array.
-
-    Parameters
-    ----------
-    value : object
-        The lists.
-    place : str
-        Where they stand, for the message.
-    n_axes : int
-        Depth of the lists.
-
-    Returns
-    -------
-    ndarray of n_axes axes, int64
-        The same numbers.
-
-    Raises
-    ------
-    TraceError
-        If the lists are ragged, of another depth, or hold other things.
-    """
-    problem = "neither integers nor in equal rows"
-    try:
-        array = np.asarray(value)
-    except (ValueError, OverflowError) as error:
-        raise TraceError(_not_integers(place, problem, n_axes)) from error
-    if array.size and (array.dtype.kind not in "iu" or array.dtype.itemsize > np.int64().nbytes):
-        raise TraceError(_not_integers(place, problem, n_axes))
-    if array.ndim != n_axes:
-        raise TraceError(_not_integers(place, f"lists of depth {array.ndim}", n_axes))
-    return array.astype(np.int64)
-
-
-def is_count(value: object) -> bool:
-    """Tell whether a value is an integer that can count something.
-
-    Parameters
-    ----------
-    value : object
-        The value.
-
-    Returns
-    -------
-    bool
-        True for integers from 0; truth values are not integers.
-    """
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def field_of(record: object, name: str, *, place: str) -> Any:  # noqa: PLR0917 - as getattr
-    """Return a field of a record.
-
-    Parameters
-    ----------
-    record : object
-        What should be a mapping.
-    name : str
-        The key.
-    place : str
-        Where the record stands, for the message.
-
-    Returns
-    -------
-    object
-        The value.
-
-    Raises
-    ------
-    TraceError
-        If the record is not a mapping or lacks the key.
-    """
-    if not isinstance(record, dict) or name not in record:
-        shown = repr(sorted(map(str, record)) if isinstance(record, dict) else record)
-        raise TraceError(
-            f"{place}: {shown[:_MAX_SHOWN]}; expected a record with {name!r}; "
-            "check the format and the version of the writer"
-        )
-    return record[name]
-
-
-def _not_integers(place: str, problem: str, n_axes: int) -> str:
-    return f"{place}: {problem}; expected integers in lists of depth {n_axes}; export it again"
+    problem = type(text).__name__
+    if isinstance(text, str):
+        try:
+            return base64.b64decode(text, validate=True)
+        except (binascii.Error, ValueError) as error:
+            problem = str(error)
+    raise TraceError(
+        f"{place}: not base64 ({problem}); expected the text that the engine returned; "
+        "store the response unchanged"
+    )
 
 
 def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:

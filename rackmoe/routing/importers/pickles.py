@@ -75,7 +75,7 @@ class _Symbol:
 _MARK = _Symbol("mark")
 
 
-def read_pickle(data: bytes, *, place: str) -> Any:
+def read_pickle(data: bytes, *, place: str) -> Any:  # noqa: ANN401 - pickles say anything
     """Return the dicts, lists, numbers, text and tensors that a pickle holds.
 
     An interpreter of the few opcodes that ``torch.save`` writes for such data. Of
@@ -100,18 +100,15 @@ def read_pickle(data: bytes, *, place: str) -> Any:
         If it asks for anything else.
     """
     machine = _Machine()
-    at = 0
+    at, name = 0, ""
     try:
         for opcode, argument, position in pickletools.genops(data):
-            at = position or 0
-            action = _ACTIONS.get(opcode.name)
-            if action is None:
-                raise _RefusedError(f"opcode {opcode.name}")
-            action(machine, argument)
+            at, name = position or 0, opcode.name
+            _ACTIONS.get(opcode.name, _Machine.refuse)(machine, argument)
         (value,) = machine.stack
     except _RefusedError as error:
         raise TraceError(
-            f"{place}: {error} at byte {at}; expected plain data and tensors only; "
+            f"{place}: {error} ({name} at byte {at}); expected plain data and tensors only; "
             "do not trust this file"
         ) from error
     except (ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError) as error:
@@ -134,6 +131,9 @@ class _Machine:
 
     def push(self, value: object) -> None:
         self.stack.append(value)
+
+    def refuse(self, _argument: object) -> None:
+        raise _RefusedError("an opcode that data does not need")
 
     def pop_to_mark(self) -> list[Any]:
         at = len(self.stack) - 1

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rackmoe.errors import TraceError
-from rackmoe.routing.importers.bounded import is_count, parse_json
+from rackmoe.routing.importers.bounded import parse_json
+from rackmoe.routing.importers.values import is_count
 
 __all__ = ["read_safetensors"]
 
@@ -64,10 +65,41 @@ def read_safetensors(path: Path) -> dict[str, NDArray[np.integer]]:
     if not isinstance(header, dict):
         raise TraceError(f"{path.name}: header is no mapping; expected tensors; copy it again")
     start = _LENGTH_BYTES + n_header
-    tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-    if not any(map(_extent, tensors.values())):
-        return {name: _view(entry, None, place=f"{path.name}: {name}") for name, entry in tensors.items()}  # fmt: skip
-    buffer = np.memmap(path, dtype=np.uint8, mode="r", offset=start) if n_bytes > start else None
+    buffer = (
+        np.memmap(path, dtype=np.uint8, mode="r", offset=start)
+        if n_bytes > start
+        else np.empty(0, np.uint8)
+    )
     return {
-        name: _view(entry, buffer, place=f"{path.name}: {name}") for name, entry in tensors.items()
+        name: _view(entry, buffer=buffer, place=f"{path.name}: {name}")
+        for name, entry in header.items()
+        if name != "__metadata__"
     }
+
+
+def _view(entry: object, *, buffer: NDArray[np.uint8], place: str) -> NDArray[np.integer]:
+    fields: dict[str, Any] = entry if isinstance(entry, dict) else {}
+    dtype, shape, span = (fields.get(name) for name in ("dtype", "shape", "data_offsets"))
+    if dtype not in _DTYPES:
+        raise TraceError(
+            f"{place}: dtype {str(dtype)[:20]!r}; expected integers; check what was recorded"
+        )
+    sizes, ends = _counts(shape), _counts(span)
+    if sizes is None or ends is None or len(ends) != 2:  # noqa: PLR2004 - from and to
+        raise TraceError(
+            f"{place}: no shape and data_offsets of whole numbers; expected both; copy it again"
+        )
+    first, last = ends
+    n_elements = math.prod(sizes)
+    needed_bytes = n_elements * np.dtype(_DTYPES[dtype]).itemsize
+    if last > buffer.size or last - first != needed_bytes:
+        raise TraceError(
+            f"{place}: bytes {first} to {last} of {buffer.size} for shape {sizes} of {dtype}; "
+            f"expected {needed_bytes} bytes inside the file; copy it again"
+        )
+    return np.frombuffer(buffer[first:last], _DTYPES[dtype]).reshape(sizes)
+
+
+def _counts(value: object) -> list[int] | None:
+    is_list = isinstance(value, list) and len(value) <= _MAX_AXES and all(map(is_count, value))
+    return list(value) if is_list and isinstance(value, list) else None
