@@ -2,7 +2,6 @@
 
 import difflib
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from rackmoe.errors import ConfigError
 
@@ -35,10 +34,9 @@ class RoutingStatistics:
         Spread of log popularity between steps, beyond that of independent tokens.
     power_law : float or None
         Exponent of a power law that replaces the log-normal popularity.
-    kind : str
-        measured, fitted, derived or assumed: how good the numbers are.
     source : str
-        Where the numbers come from.
+        How good the numbers are (measured, fitted, derived or assumed) and where they
+        come from.
     """
 
     name: str
@@ -52,7 +50,6 @@ class RoutingStatistics:
     affinity: float
     step_jitter: float
     power_law: float | None
-    kind: Literal["measured", "fitted", "derived", "assumed"]
     source: str
 
 
@@ -68,9 +65,8 @@ _DEEPSEEK_CHAT = RoutingStatistics(
     affinity=0.0,
     step_jitter=0.10,
     power_law=None,
-    kind="fitted",
     source=(
-        "sigma: DeepSeek-V3/R1 on GPQA and AIME25, expert shares of johanna-rock/moe-balance; "
+        "fitted; sigma: DeepSeek-V3/R1 on GPQA and AIME25, johanna-rock/moe-balance; "
         "jitter: TensorRT-LLM tech blog 4, table 1; memory and re-use: DeepSeek-V2-Lite-Chat "
         "prefill (MoE-Beyond traces)"
     ),
@@ -83,7 +79,7 @@ _FAMILIES = (
         name="deepseek_narrow",
         sigma_mean=1.02,
         sigma_sd=0.0,
-        source="TensorRT-LLM tech blog 4, table 1: DeepSeek-R1, machine translation, EP32; "
+        source="fitted; TensorRT-LLM tech blog 4, table 1: DeepSeek-R1, translation, EP32; "
         "the rest as deepseek_chat",
     ),
     replace(
@@ -91,8 +87,7 @@ _FAMILIES = (
         name="qwen3",
         sigma_mean=0.9,
         sigma_sd=0.03,
-        kind="derived",
-        source="sigma: Qwen3-235B on encyclopedic text, counts of ServingStudioSim; "
+        source="derived; sigma: Qwen3-235B on encyclopedic text, counts of ServingStudioSim; "
         "the rest as deepseek_chat",
     ),
     replace(
@@ -100,9 +95,8 @@ _FAMILIES = (
         name="qwen3_narrow",
         sigma_mean=1.25,
         sigma_sd=0.2,
-        kind="derived",
-        source="sigma: Qwen3-235B on theorem-prover prompts, counts of sjqsjq/EPLB; the rest as "
-        "qwen3",
+        source="derived; sigma: Qwen3-235B on theorem-prover prompts, counts of sjqsjq/EPLB; "
+        "the rest as qwen3",
     ),
     replace(
         _DEEPSEEK_CHAT,
@@ -115,7 +109,7 @@ _FAMILIES = (
         memory_tokens=6.0,
         reuse=0.10,
         affinity=0.0,
-        source="gpt-oss-20b decode, 703 requests of GPT-OSS-MoE-ExpertFingerprinting",
+        source="fitted; gpt-oss-20b decode, 703 requests of GPT-OSS-MoE-ExpertFingerprinting",
     ),
     replace(
         _DEEPSEEK_CHAT,
@@ -125,8 +119,7 @@ _FAMILIES = (
         sharpening=1.0,
         reuse=0.15,
         affinity=0.0,
-        kind="derived",
-        source="sigma: Mixtral 8x7B layers 0, 7, 15, counts of the OLMoE repository; re-use: "
+        source="derived; sigma: Mixtral 8x7B layers 0, 7, 15, counts of allenai/OLMoE; re-use: "
         "arXiv 2401.04088, table 5; the rest as deepseek_chat",
     ),
     replace(
@@ -137,7 +130,7 @@ _FAMILIES = (
         sharpening=1.0,
         request_sd=0.7,
         token_sd=0.9,
-        source="DeepSeek-V2-Lite-Chat prefill, 1841 prompts (MoE-Beyond traces, our analysis)",
+        source="fitted; DeepSeek-V2-Lite-Chat prefill, 1841 prompts (MoE-Beyond traces)",
     ),
     replace(
         _DEEPSEEK_CHAT,
@@ -150,8 +143,7 @@ _FAMILIES = (
         reuse=0.0,
         affinity=0.0,
         step_jitter=0.0,
-        kind="assumed",
-        source="independent uniform choices",
+        source="assumed; independent uniform choices",
     ),
     replace(
         _DEEPSEEK_CHAT,
@@ -165,8 +157,7 @@ _FAMILIES = (
         affinity=0.0,
         step_jitter=0.0,
         power_law=1.01,
-        kind="assumed",
-        source="loads as drawn by the kernel collector of aiconfigurator, alpha 1.01",
+        source="assumed; loads as drawn by the kernel collector of aiconfigurator, alpha 1.01",
     ),
 )
 

@@ -137,7 +137,7 @@ class CountNoise:
         self._bank = rng.standard_normal((bank_size, 2, n_layers, n_experts)).astype(np.float32)
         self._state = self._bank[0].copy()
 
-    def draw(self, n_tokens: int, out: NDArray[np.int32]) -> NDArray[np.int32]:
+    def draw(self, n_tokens: int, *, out: NDArray[np.int32]) -> NDArray[np.int32]:
         """Draw the assignments per expert of one step.
 
         Parameters

@@ -77,7 +77,7 @@ class StepLoad:
         self._counts[:] = 0
         self._ranks[:] = 0.0
 
-    def add_exact(self, tally: Tally, tokens_per_rank: NDArray[np.int64]) -> None:
+    def add_exact(self, tally: Tally, *, tokens_per_rank: NDArray[np.int64]) -> None:
         """Add tokens that were followed one by one.
 
         Parameters
@@ -102,6 +102,7 @@ class StepLoad:
     def add_counted(
         self,
         slot_counts: NDArray[np.int32],
+        *,
         rank_hits: NDArray[np.int32],
         node_hits: NDArray[np.int32],
         tokens_per_rank: NDArray[np.int64],
@@ -136,6 +137,7 @@ class StepLoad:
     def add_expected(
         self,
         expert_counts: NDArray[np.int32],
+        *,
         rank_ratio: NDArray[np.float64],
         node_ratio: NDArray[np.float64],
         tokens_per_rank: NDArray[np.int64],

@@ -87,7 +87,7 @@ class MaskedTrace:
     total_planes: NDArray[np.uint64]
     carry: NDArray[np.uint64]
 
-    def count(self, tally: Tally, rows: NDArray[np.int64], row_rank: NDArray[np.int32]) -> None:
+    def count(self, tally: Tally, *, rows: NDArray[np.int64], row_rank: NDArray[np.int32]) -> None:
         """Add the assignments of tokens to a tally.
 
         Parameters
@@ -156,15 +156,15 @@ class MaskedTrace:
             )
 
 
-def mask_bytes(n_rows: int, placement: Placement) -> int:
+def mask_bytes(placement: Placement, *, n_rows: int) -> int:
     """Return the memory that a compiled trace takes.
 
     Parameters
     ----------
-    n_rows : int
-        Rows of the trace.
     placement : Placement
         Where the experts are.
+    n_rows : int
+        Rows of the trace.
 
     Returns
     -------
@@ -176,7 +176,7 @@ def mask_bytes(n_rows: int, placement: Placement) -> int:
 
 
 def compile_masks(
-    routed_experts: NDArray[np.unsignedinteger], placement: Placement, *, table: ReplicaTable
+    routed_experts: NDArray[np.unsignedinteger], *, placement: Placement, table: ReplicaTable
 ) -> MaskedTrace:
     """Compile a token trace for one placement, replicas chosen at random.
 

@@ -26,8 +26,8 @@ class StepPart(Protocol):
     def add(
         self,
         load: StepLoad,
-        tokens_per_rank: NDArray[np.int64],
         *,
+        tokens_per_rank: NDArray[np.int64],
         rows: NDArray[np.int64] | None,
         row_rank: NDArray[np.int32] | None,
     ) -> None:
@@ -60,12 +60,12 @@ class RowCounter:
         self._table = build_replica_table(placement)
         self._masked: MaskedTrace | None = None
         is_fixed = choice == "random" or placement.n_redundant == 0
-        is_small = mask_bytes(routed_experts.shape[0], placement) <= _MASK_BYTES_MAX
+        is_small = mask_bytes(placement, n_rows=routed_experts.shape[0]) <= _MASK_BYTES_MAX
         if is_fixed and is_small and placement.n_nodes <= _NODES_MAX:
-            self._masked = compile_masks(routed_experts, placement, table=self._table)
+            self._masked = compile_masks(routed_experts, placement=placement, table=self._table)
         self.tally = Tally.zeros(placement)
 
-    def count(self, rows: NDArray[np.int64], row_rank: NDArray[np.int32]) -> Tally:
+    def count(self, rows: NDArray[np.int64], *, row_rank: NDArray[np.int32]) -> Tally:
         """Return the counts of some rows.
 
         Parameters
@@ -82,11 +82,11 @@ class RowCounter:
         """
         self.tally.clear()
         if self._masked is not None:
-            self._masked.count(self.tally, rows, row_rank)
+            self._masked.count(self.tally, rows=rows, row_rank=row_rank)
         else:
             count_rows(
                 self._routed,
-                self.tally,
+                tally=self.tally,
                 placement=self._placement,
                 table=self._table,
                 choice=self._choice,
@@ -95,7 +95,7 @@ class RowCounter:
             )
         return self.tally
 
-    def count_hits(self, rows: NDArray[np.int64], out: NDArray[np.int32]) -> None:
+    def count_hits(self, rows: NDArray[np.int64], *, out: NDArray[np.int32]) -> None:
         """Write counts that do not depend on who sends: slots, rank hits, node hits.
 
         Parameters
@@ -111,13 +111,13 @@ class RowCounter:
         if place.n_nodes > 1:
             # copies to other nodes, seen from the last node and then from the first
             last = np.full(rows.size, n_ranks - 1, np.int32)
-            arrived = self.count(rows, last).node_in
+            arrived = self.count(rows, row_rank=last).node_in
             nodes[0] = arrived[:per_node].sum(axis=0)
             senders = np.zeros(rows.size, np.int32)
         else:
             nodes[0] = rows.size
             senders = (np.arange(rows.size) % n_ranks).astype(np.int32)
-        tally = self.count(rows, senders)
+        tally = self.count(rows, row_rank=senders)
         out[:n_slots] = tally.slots
         out[n_slots : n_slots + n_ranks] = tally.rank_hits
         if place.n_nodes > 1:
@@ -151,8 +151,8 @@ class ReplayPart:
     def add(
         self,
         load: StepLoad,
-        tokens_per_rank: NDArray[np.int64],
         *,
+        tokens_per_rank: NDArray[np.int64],
         rows: NDArray[np.int64] | None,
         row_rank: NDArray[np.int32] | None,
     ) -> None:
@@ -175,7 +175,9 @@ class ReplayPart:
                 f"rows: {int(rows.min())} to {int(rows.max())}; expected 0 to {self._n_rows - 1}; "
                 "wrap rows within the spans of the trace"
             )
-        load.add_exact(self._counter.count(rows, row_rank), tokens_per_rank)
+        load.add_exact(
+            self._counter.count(rows, row_rank=row_rank), tokens_per_rank=tokens_per_rank
+        )
 
 
 class BlockPart:
@@ -233,14 +235,14 @@ class BlockPart:
                 self._n_first = (last - first) * self._block
             for index in range(first, last):
                 start = (index - first) * self._block
-                counter.count_hits(np.arange(start, start + self._block), self._rest)
+                counter.count_hits(np.arange(start, start + self._block), out=self._rest)
                 np.add(self._running[index], self._rest, out=self._running[index + 1])
 
     def add(
         self,
         load: StepLoad,
-        tokens_per_rank: NDArray[np.int64],
         *,
+        tokens_per_rank: NDArray[np.int64],
         rows: NDArray[np.int64] | None,  # noqa: ARG002 - tokens are not followed
         row_rank: NDArray[np.int32] | None,  # noqa: ARG002 - tokens are not followed
     ) -> None:
@@ -260,14 +262,14 @@ class BlockPart:
         if n_rest:
             begin = int(self._rng.integers(self._n_first))
             run = (begin + np.arange(n_rest)) % self._n_first
-            self._first_chunk.count_hits(run, self._rest)
+            self._first_chunk.count_hits(run, out=self._rest)
             self._sum += self._rest
         n_slots, n_ranks = self._placement.n_physical, self._placement.n_ranks
         load.add_counted(
             self._sum[:n_slots],
-            self._sum[n_slots : n_slots + n_ranks],
-            self._sum[n_slots + n_ranks :],
-            tokens_per_rank,
+            rank_hits=self._sum[n_slots : n_slots + n_ranks],
+            node_hits=self._sum[n_slots + n_ranks :],
+            tokens_per_rank=tokens_per_rank,
         )
 
 
@@ -309,7 +311,7 @@ class SampledPart:
         n_slots, n_ranks, n_layers = placement.n_physical, placement.n_ranks, placement.n_layers
         hits = np.empty((n_slots + n_ranks + placement.n_nodes, n_layers), np.int32)
         counter = RowCounter(sample, placement, choice=choice)
-        counter.count_hits(np.arange(len(sample)), hits)
+        counter.count_hits(np.arange(len(sample)), out=hits)
         slots = hits[:n_slots].T
         self._rank_ratio = _ratio(
             hits[n_slots : n_slots + n_ranks].T, slots.reshape(n_layers, n_ranks, -1).sum(axis=2)
@@ -321,14 +323,19 @@ class SampledPart:
     def add(
         self,
         load: StepLoad,
-        tokens_per_rank: NDArray[np.int64],
         *,
+        tokens_per_rank: NDArray[np.int64],
         rows: NDArray[np.int64] | None,  # noqa: ARG002 - tokens are not followed
         row_rank: NDArray[np.int32] | None,  # noqa: ARG002 - tokens are not followed
     ) -> None:
         """Add tokens to a step; see `RoutingSource.add`."""
-        self._noise.draw(int(tokens_per_rank.sum()), self._counts)
-        load.add_expected(self._counts, self._rank_ratio, self._node_ratio, tokens_per_rank)
+        self._noise.draw(int(tokens_per_rank.sum()), out=self._counts)
+        load.add_expected(
+            self._counts,
+            rank_ratio=self._rank_ratio,
+            node_ratio=self._node_ratio,
+            tokens_per_rank=tokens_per_rank,
+        )
 
 
 def _ratio(hits: NDArray[np.int32], assignments: NDArray[np.integer]) -> NDArray[np.float64]:

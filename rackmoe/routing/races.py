@@ -203,38 +203,40 @@ def _race_groups(
     """
     n_groups = is_used.size
     size = weight.size // n_groups
-    time = np.empty((2, n_groups))
+    arrival = np.empty((2, n_groups))
     who = np.empty((2, n_groups), np.int64)
     for group in range(n_groups):
         first, last = group * size, (group + 1) * size
-        time[0, group], who[0, group] = _arrive(weight, is_taken, first, last, rng)
+        arrival[0, group], who[0, group] = _arrive(weight, is_taken, first, last, rng)
         gap, who[1, group] = _arrive(weight, is_taken, first, last, rng)
-        time[1, group] = time[0, group] + gap
-    _choose_groups(time, is_used, top_groups)
+        arrival[1, group] = arrival[0, group] + gap
+    _choose_groups(arrival, is_used, top_groups)
     for k in range(n_chosen, chosen.size):
         lead = -1
         for group in range(n_groups):
-            if is_used[group] and (lead < 0 or time[0, group] < time[0, lead]):
+            if is_used[group] and (lead < 0 or arrival[0, group] < arrival[0, lead]):
                 lead = group
         chosen[k] = who[0, lead]
-        time[0, lead], who[0, lead] = time[1, lead], who[1, lead]
+        arrival[0, lead], who[0, lead] = arrival[1, lead], who[1, lead]
         gap, who[1, lead] = _arrive(weight, is_taken, lead * size, (lead + 1) * size, rng)
-        time[1, lead] = time[0, lead] + gap
+        arrival[1, lead] = arrival[0, lead] + gap
     for expert in who.ravel():
         if expert >= 0:
             is_taken[expert] = False
 
 
 @numba.njit(cache=True)
-def _choose_groups(time: NDArray[np.float64], is_used: NDArray[np.bool_], top_groups: int) -> None:
+def _choose_groups(
+    arrival: NDArray[np.float64], is_used: NDArray[np.bool_], top_groups: int
+) -> None:
     """Use the groups with the largest sum of their two best scores, up to the limit."""
     for _ in range(top_groups - is_used.sum()):
         best = -1
         best_score = -np.inf
         for group in range(is_used.size):
-            score = -np.log(time[0, group])
-            if np.isfinite(time[1, group]):
-                score -= np.log(time[1, group])
+            score = -np.log(arrival[0, group])
+            if np.isfinite(arrival[1, group]):
+                score -= np.log(arrival[1, group])
             if not is_used[group] and (best < 0 or score > best_score):
                 best, best_score = group, score
         is_used[best] = True

@@ -79,7 +79,9 @@ class StepSource:
         """Add tokens to the step; see `RoutingSource.add`."""
         if phase not in self._parts:
             self._parts[phase] = self._builders[phase]()
-        self._parts[phase].add(self._load, tokens_per_rank, rows=rows, row_rank=row_rank)
+        self._parts[phase].add(
+            self._load, tokens_per_rank=tokens_per_rank, rows=rows, row_rank=row_rank
+        )
 
     def finish(self) -> StepRouting:
         """Return the routing of the step; its arrays are reused."""
@@ -132,8 +134,7 @@ def replay_source(
     TraceError
         If the trace is of another model, or has no decode tokens.
     """
-    load = _step_load(trace, placement, replica_choice)
-    spans = trace.spans("decode")
+    load, spans = _step_load(trace, placement, replica_choice), trace.spans("decode")
     if not len(spans):
         raise TraceError(
             f"{trace.header.model}: a trace without decode tokens; expected recorded output; "
@@ -193,8 +194,7 @@ def block_source(
     """
     load = _step_load(trace, placement, replica_choice)
     rows = trace.phase_rows("decode")
-    if not rows.size:
-        rows = trace.phase_rows("prefill")
+    rows = rows if rows.size else trace.phase_rows("prefill")
     order = rows[np.argsort(rng.random(rows.size), kind="stable")]
     prefill, words = _prefill_part(trace, placement, replica_choice, rng)
 
@@ -324,7 +324,7 @@ def sampled_trace_source(
 
 
 class _Once:
-    """Build a part at the first call and return the same one ever after."""
+    """Build a part at the first call; return it ever after."""
 
     def __init__(self, build: Callable[[], StepPart]) -> None:
         self._build = build

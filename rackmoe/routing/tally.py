@@ -87,8 +87,8 @@ class Tally:
 
 def count_rows(
     routed_experts: NDArray[np.unsignedinteger],
-    tally: Tally,
     *,
+    tally: Tally,
     placement: Placement,
     table: ReplicaTable,
     choice: ReplicaChoice,

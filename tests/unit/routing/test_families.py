@@ -15,6 +15,7 @@ SKEW = (
 def test_every_parameter_set_names_its_source_and_is_a_probability_where_it_should():
     for name, family in STATISTICS.items():
         assert name == family.name
+        assert family.source.split(";")[0] in {"measured", "fitted", "derived", "assumed"}
         assert len(family.source) > 20
         assert 0 <= family.reuse < 1
         assert 0 <= family.affinity < 1

@@ -38,7 +38,7 @@ def test_generated_imbalance_is_that_of_the_published_table(make_rng):
     ranks = {name: [] for name in places}
     experts = []
     for _ in range(10):
-        counts = noise.draw(4096, np.empty((58, 256), np.int32))
+        counts = noise.draw(4096, out=np.empty((58, 256), np.int32))
         experts.append(spread(counts))
         for name, place in places.items():
             load = split_counts(counts.astype(float), place, choice="random")
@@ -87,10 +87,10 @@ def test_counts_of_a_step_add_up_exactly_and_have_binomial_noise(make_rng):
     chance = inclusion(share, top_k=8)
     noise = CountNoise(chance, top_k=8, step_jitter=0.0, rng=make_rng(1))
     for n_tokens in (0, 1, 3, 17, 4096):
-        counts = noise.draw(n_tokens, np.empty((58, 256), np.int32))
+        counts = noise.draw(n_tokens, out=np.empty((58, 256), np.int32))
         assert (counts.sum(axis=1) == 8 * n_tokens).all()
         assert counts.min() >= 0
-    drawn = np.array([noise.draw(2000, np.empty((58, 256), np.int32)) for _ in range(300)])
+    drawn = np.array([noise.draw(2000, out=np.empty((58, 256), np.int32)) for _ in range(300)])
     mean = 2000 * chance
     assert drawn.mean(axis=0) == pytest.approx(mean, rel=0.12)
     assert drawn.var(axis=0).mean() == pytest.approx((mean * (1 - chance)).mean(), rel=0.08)
@@ -102,7 +102,7 @@ def test_jitter_widens_the_noise_and_steps_remember_a_little(make_rng):
     for jitter in (0.0, 0.3):
         noise = CountNoise(chance, top_k=8, step_jitter=jitter, rng=make_rng())
         drawn[jitter] = np.array(
-            [noise.draw(4000, np.empty((1, 64), np.int32))[0] for _ in range(600)]
+            [noise.draw(4000, out=np.empty((1, 64), np.int32))[0] for _ in range(600)]
         )
     extra = drawn[0.3].var() - drawn[0.0].var()
     assert extra == pytest.approx((0.3 * 500) ** 2, rel=0.15)

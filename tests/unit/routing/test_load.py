@@ -15,7 +15,10 @@ def place():
 def expected_step(load, counts, tokens):
     load.begin()
     load.add_expected(
-        np.array([counts], np.int32), np.ones((1, 2)), np.ones((1, 1)), np.array(tokens)
+        np.array([counts], np.int32),
+        rank_ratio=np.ones((1, 2)),
+        node_ratio=np.ones((1, 1)),
+        tokens_per_rank=np.array(tokens),
     )
     return load.finish()
 
@@ -27,9 +30,12 @@ def test_parts_of_a_step_add_up_before_active_experts_are_counted(place):
     tally.slots[:, 0] = [2, 0, 0, 0]
     tally.rank_hits[:, 0] = [2, 0]
     tally.destinations[:, 0] = [0, 2]
-    load.add_exact(tally, np.array([0, 1]))
+    load.add_exact(tally, tokens_per_rank=np.array([0, 1]))
     load.add_expected(
-        np.array([[3, 1, 0, 2]], np.int32), np.ones((1, 2)), np.ones((1, 1)), np.array([3, 0])
+        np.array([[3, 1, 0, 2]], np.int32),
+        rank_ratio=np.ones((1, 2)),
+        node_ratio=np.ones((1, 1)),
+        tokens_per_rank=np.array([3, 0]),
     )
     step = load.finish()
     assert step.expert_counts.tolist() == [[5, 1, 0, 2]]
@@ -56,9 +62,9 @@ def test_counted_loads_are_kept_and_senders_shared(place):
     load.begin()
     load.add_counted(
         np.array([[3], [0], [4], [1]], np.int32),
-        np.array([[3], [5]], np.int32),
-        np.array([[8]], np.int32),
-        np.array([6, 2]),
+        rank_hits=np.array([[3], [5]], np.int32),
+        node_hits=np.array([[8]], np.int32),
+        tokens_per_rank=np.array([6, 2]),
     )
     step = load.finish()
     assert step.expert_counts.tolist() == [[3, 0, 4, 1]]
@@ -73,7 +79,12 @@ def test_every_replica_choice_keeps_the_sum(make_placement, choice):
     load = StepLoad(place, top_k=2, replica_choice=choice)
     load.begin()
     counts = np.array([[9, 1, 4, 2, 7, 1, 0, 8], [4] * 8], np.int32)
-    load.add_expected(counts, np.ones((2, 4)), np.ones((2, 2)), np.array([4, 4, 4, 4]))
+    load.add_expected(
+        counts,
+        rank_ratio=np.ones((2, 4)),
+        node_ratio=np.ones((2, 2)),
+        tokens_per_rank=np.array([4, 4, 4, 4]),
+    )
     step = load.finish()
     assert step.rank_assignments.sum(axis=1) == pytest.approx([32, 32], rel=1e-12)
     assert step.assignments_in.sum() == pytest.approx(step.assignments_out.sum(), rel=1e-12)
@@ -87,7 +98,12 @@ def test_least_loaded_is_better_balanced_than_random(make_placement):
     for choice in ("random", "least_loaded"):
         load = StepLoad(place, top_k=1, replica_choice=choice)
         load.begin()
-        load.add_expected(counts, np.ones((4, 8)), np.ones((4, 1)), np.full(8, 10))
+        load.add_expected(
+            counts,
+            rank_ratio=np.ones((4, 8)),
+            node_ratio=np.ones((4, 1)),
+            tokens_per_rank=np.full(8, 10),
+        )
         imbalance[choice] = load.finish().imbalance().mean()
     assert imbalance["least_loaded"] < imbalance["random"]
 

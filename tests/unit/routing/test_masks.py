@@ -35,15 +35,15 @@ def test_masks_count_as_token_by_token(
     )
     routed = make_routed(n_tokens=90, n_layers=3, n_experts=n_experts, top_k=8)
     table = build_replica_table(place)
-    masked = compile_masks(routed, place, table=table)
+    masked = compile_masks(routed, placement=place, table=table)
     for n_rows in (0, 1, 61, 400):
         rows = make_rng(1).integers(0, 90, n_rows)
         row_rank = make_rng(2).integers(0, n_ranks, n_rows).astype(np.int32)
         fast, slow = Tally.zeros(place), Tally.zeros(place)
-        masked.count(fast, rows, row_rank)
+        masked.count(fast, rows=rows, row_rank=row_rank)
         count_rows(
             routed,
-            slow,
+            tally=slow,
             placement=place,
             table=table,
             choice="random",
@@ -60,7 +60,7 @@ def test_masks_count_as_plain_numpy(make_placement, make_routed):
     table = build_replica_table(place)
     rows, row_rank = np.arange(30), (np.arange(30) % 6).astype(np.int32)
     tally = Tally.zeros(place)
-    compile_masks(routed, place, table=table).count(tally, rows, row_rank)
+    compile_masks(routed, placement=place, table=table).count(tally, rows=rows, row_rank=row_rank)
     twin = count_rows_plain(routed, placement=place, table=table, rows=rows, row_rank=row_rank)
     for field in fields(Tally):
         assert (getattr(tally, field.name) == getattr(twin, field.name)).all(), field.name
@@ -72,14 +72,14 @@ def test_memory_of_masks_is_known_beforehand(make_placement, make_routed):
             n_layers=2, n_experts=256, n_ranks=72, n_redundant=32, ranks_per_node=per_node
         )
         routed = make_routed(n_tokens=5, n_layers=2, n_experts=256, top_k=8)
-        masked = compile_masks(routed, place, table=build_replica_table(place))
+        masked = compile_masks(routed, placement=place, table=build_replica_table(place))
         held = masked.masks.nbytes + masked.n_destinations.nbytes
         held += masked.node_bits.nbytes if per_node == 8 else 0
-        assert mask_bytes(5, place) == held
+        assert mask_bytes(place, n_rows=5) == held
 
 
 def test_token_that_names_an_expert_twice_is_refused():
     place = contiguous(8, n_layers=1, n_ranks=2)
     routed = np.array([[[1, 2]], [[3, 3]]], np.uint8)
     with pytest.raises(TraceError, match=r"1 \(token, layer\) pairs name an expert twice"):
-        compile_masks(routed, place, table=build_replica_table(place))
+        compile_masks(routed, placement=place, table=build_replica_table(place))

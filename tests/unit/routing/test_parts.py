@@ -20,23 +20,27 @@ def routed(make_routed):
 def step_of(part, place, tokens, rows=None, row_rank=None):
     load = StepLoad(place, top_k=3)
     load.begin()
-    part.add(load, np.asarray(tokens), rows=rows, row_rank=row_rank)
+    part.add(load, tokens_per_rank=np.asarray(tokens), rows=rows, row_rank=row_rank)
     return load.finish()
 
 
 def test_large_traces_are_counted_one_by_one_with_the_same_result(place, routed, monkeypatch):
     rows, senders = np.arange(150), (np.arange(150) % 4).astype(np.int32)
-    by_masks = RowCounter(routed, place, choice="random").count(rows, senders).per_rank.copy()
+    by_masks = (
+        RowCounter(routed, place, choice="random").count(rows, row_rank=senders).per_rank.copy()
+    )
     monkeypatch.setattr(parts, "_MASK_BYTES_MAX", 0)
-    one_by_one = RowCounter(routed, place, choice="random").count(rows, senders).per_rank
+    one_by_one = RowCounter(routed, place, choice="random").count(rows, row_rank=senders).per_rank
     assert (by_masks == one_by_one).all()
 
 
 def test_hits_do_not_depend_on_senders(place, routed):
     rows = np.arange(60)
     hits = np.empty((20 + 4 + 2, 2), np.int32)
-    RowCounter(routed, place, choice="random").count_hits(rows, hits)
-    tally = RowCounter(routed, place, choice="random").count(rows, np.full(60, 2, np.int32))
+    RowCounter(routed, place, choice="random").count_hits(rows, out=hits)
+    tally = RowCounter(routed, place, choice="random").count(
+        rows, row_rank=np.full(60, 2, np.int32)
+    )
     assert (hits[:20] == tally.slots).all()
     assert (hits[20:24] == tally.rank_hits).all()
     # rank 2 is on node 1: what it sends to node 0 are the tokens that visit node 0

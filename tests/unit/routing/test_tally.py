@@ -12,7 +12,7 @@ def count(routed, place, rows, row_rank, choice="random"):
     tally = Tally.zeros(place)
     count_rows(
         routed,
-        tally,
+        tally=tally,
         placement=place,
         table=build_replica_table(place),
         choice=choice,
