@@ -258,14 +258,21 @@ class StepLaw:
         times = LayerTimes(
             pre_s=np.repeat(pre_s, tp, axis=1),
             shared_s=np.repeat(shared_s, tp, axis=1),
-            expert_s=self._expert_s(routed),
+            expert_s=self._expert_s(routed, rows),
             dispatch=dispatch,
             combine=combine,
         )
         return times, total_attention_s
 
-    def _expert_s(self, routed: StepRouting) -> NDArray[np.float64]:
-        place = self.routing.placement
+    def _expert_s(
+        self, routed: StepRouting, rows: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        place, shape = self.routing.placement, self.shape
+        if shape.n_groups == 1 or place.n_ranks == 1:
+            # every GPU is given all tokens of the replica
+            given = np.array(float(rows.sum()))
+        else:
+            given = routed.copies_in + np.repeat(rows, shape.tp) / shape.tp
         time_s = self._laws.grouped_gemm_time_s(
             routed.rank_assignments,
             active_experts=routed.active_experts,
@@ -273,6 +280,7 @@ class StepLaw:
             inter=self._inter,
             dtype=self._arch.dtypes.routed_expert,
             n_local_experts=place.slots_per_rank,
+            tokens=given,
         )
         if place.n_ranks == self.shape.n_gpus:
             return time_s
