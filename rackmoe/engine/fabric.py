@@ -194,7 +194,7 @@ class Fabric:
         self._transfers[slot] = transfer
         self._table.admit(
             slot,
-            path,
+            path=path,
             n_bytes=n_bytes,
             weight=weight,
             klass=_CLASS_INDEX[traffic_class],
@@ -218,7 +218,7 @@ class Fabric:
         self._table.remove(slot, now_ps=int(self.env.now))
         self._release(slot)
 
-    def set_capacity(self, link: int, capacity_bytes_per_s: float) -> None:
+    def set_capacity(self, link: int, *, capacity_bytes_per_s: float) -> None:
         """Change the capacity of a link; transfers stall on one without capacity.
 
         Parameters
@@ -239,7 +239,7 @@ class Fabric:
         for callback in self._watchers.get(link, ()):
             callback()
 
-    def reserve(self, links: NDArray[np.int64], bytes_per_s: NDArray[np.float64]) -> None:
+    def reserve(self, links: NDArray[np.int64], *, bytes_per_s: NDArray[np.float64]) -> None:
         """Keep a part of the links from transfers: what collectives carry on average.
 
         Parameters
@@ -277,7 +277,7 @@ class Fabric:
         """
         return np.asarray(self._table.link_counts[N_ON, links])
 
-    def on_change(self, links: Sequence[int], callback: Callable[[], None]) -> None:
+    def on_change(self, links: Sequence[int], *, callback: Callable[[], None]) -> None:
         """Call back, at most once per solve, when rate or capacity of a link changes.
 
         Parameters
@@ -327,7 +327,7 @@ class Fabric:
         self._is_settling = False
         changed = np.array(self._dirty, np.int64)
         self._dirty.clear()
-        next_ps, moved = self._solver.solve(self._table, changed, now_ps=int(self.env.now))
+        next_ps, moved = self._solver.solve(self._table, changed=changed, now_ps=int(self.env.now))
         self._arm(next_ps)
         if moved:
             self._notify(moved)

@@ -64,7 +64,7 @@ class RateSolver:
         self.n_solves = 0
 
     def solve(
-        self, table: FlowTable, changed: NDArray[np.int64], *, now_ps: int
+        self, table: FlowTable, *, changed: NDArray[np.int64], now_ps: int
     ) -> tuple[int, list[int]]:
         """Set new rates in the components of the changed links; leave all others alone.
 

@@ -120,8 +120,8 @@ class FlowTable:
     def admit(
         self,
         slot: int,
-        path: NDArray[np.int64],
         *,
+        path: NDArray[np.int64],
         n_bytes: float,
         weight: float,
         klass: int,

@@ -16,9 +16,9 @@ _ROUNDING_FRAC = 1e-9
 
 def flow_finish_s(
     links: FlowLinks,
+    *,
     capacity_bytes_per_s: NDArray[np.float64],
     size_bytes: NDArray[np.float64],
-    *,
     start_s: NDArray[np.float64] | None = None,
     weight: NDArray[np.float64] | None = None,
     batch_frac: float = 0.0,
@@ -72,6 +72,7 @@ def flow_finish_s(
 
 def one_fill_finish_s(
     links: FlowLinks,
+    *,
     capacity_bytes_per_s: NDArray[np.float64],
     size_bytes: NDArray[np.float64],
 ) -> NDArray[np.float64]:
@@ -101,12 +102,15 @@ def one_fill_finish_s(
     what other links free later does not reach this one: no event changes the
     rate of a flow before its end. The slowest equals `link_bound_s`.
     """
-    rate = max_min_rates_bytes_per_s(links, capacity_bytes_per_s, weight=size_bytes)
+    rate = max_min_rates_bytes_per_s(
+        links, capacity_bytes_per_s=capacity_bytes_per_s, weight=size_bytes
+    )
     return np.asarray(size_bytes / rate)
 
 
 def link_bound_s(
     links: FlowLinks,
+    *,
     capacity_bytes_per_s: NDArray[np.float64],
     size_bytes: NDArray[np.float64],
 ) -> float:

@@ -91,8 +91,13 @@ class LayerTimes:
             return 0.0, 0.0
         return float(self.dispatch.latency_s), float(self.combine.latency_s)
 
-    def rows(self, first_layer: int, last_layer: int) -> tuple[NDArray[np.float64], ...]:
+    def rows(self, *, first: int, last: int) -> tuple[NDArray[np.float64], ...]:
         """Return the arrays of a range of layers as the compiled kernels take them.
+
+        Parameters
+        ----------
+        first, last : int
+            Range of layers, the last one excluded.
 
         Returns
         -------
@@ -111,6 +116,4 @@ class LayerTimes:
             pre_s if combine is None else combine.egress_s,
             pre_s if combine is None else combine.ingress_s,
         )
-        return tuple(
-            np.ascontiguousarray(array[first_layer:last_layer], np.float64) for array in arrays
-        )
+        return tuple(np.ascontiguousarray(array[first:last], np.float64) for array in arrays)

@@ -11,9 +11,9 @@ __all__ = ["packet_receive_ends_s"]
 
 def packet_receive_ends_s(
     source: NDArray[np.int64],
+    *,
     destination: NDArray[np.int64],
     size_bytes: NDArray[np.float64] | float,
-    *,
     egress_bytes_per_s: NDArray[np.float64],
     ingress_bytes_per_s: NDArray[np.float64],
     start_s: NDArray[np.float64] | None = None,

@@ -123,7 +123,7 @@ def layered_step(
     end_s = begin_s.copy()
     parts_s = np.zeros((len(StepPart) if with_parts else 0, n_ranks))
     run_layers(
-        times.rows(first_layer, last),
+        times.rows(first=first_layer, last=last),
         times.latencies_s,
         times.overlap_shared,
         times.is_connected,

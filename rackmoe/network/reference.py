@@ -21,7 +21,7 @@ __all__ = [
 Floats = NDArray[np.float64]
 
 
-def work_ends_s(start_s: Floats, work_s: Floats, *, change_s: Floats, factor: Floats) -> Floats:
+def work_ends_s(start_s: Floats, *, work_s: Floats, change_s: Floats, factor: Floats) -> Floats:
     """Return when each rank's work ends at piecewise constant speed.
 
     Parameters
@@ -67,7 +67,7 @@ def receive_ends_s(
         minus infinity without any; receive ends. [s]
     """
     change_s = slowdown.change_s
-    sent_s = work_ends_s(start_s, egress_s, change_s=change_s, factor=slowdown.egress)
+    sent_s = work_ends_s(start_s, work_s=egress_s, change_s=change_s, factor=slowdown.egress)
     ranks = np.arange(start_s.size)
     end_s, taken_s = np.full((2, ranks.size), -np.inf)
     edges_s = np.unique(np.concatenate((start_s, sent_s, change_s)))
@@ -76,7 +76,7 @@ def receive_ends_s(
         if weight_s.sum() == 0.0:
             end_s[d] = taken_s[d] = work_ends_s(
                 start_s.max(keepdims=True),
-                ingress_s[d : d + 1],
+                work_s=ingress_s[d : d + 1],
                 change_s=change_s,
                 factor=slowdown.ingress[:, d : d + 1],
             )[0]
@@ -109,7 +109,10 @@ def _busy_ends_s(
         growth = float(arriving[edge] - 1.0 / ports[rows[edge], 0])
         if backlog_s <= least_s and growth > 0.0:
             busy_s = work_ends_s(
-                np.array([begin_s]), coming_s[edge : edge + 1], change_s=change_s, factor=ports
+                np.array([begin_s]),
+                work_s=coming_s[edge : edge + 1],
+                change_s=change_s,
+                factor=ports,
             )
             taken_s = max(taken_s, float(busy_s[0]))
         room_s = lasting_s[edge] if edge + 1 < edges_s.size else np.inf
@@ -145,12 +148,12 @@ def layered_clocks_s(
     clocks_s = np.empty((n_layers + 1, n_ranks))
     clock_s = start_s
     latency_s = times.latencies_s
-    rows = times.rows(0, n_layers)
+    rows = times.rows(first=0, last=n_layers)
     for layer in range(n_layers):
         pre_s, shared_s, expert_s, out_s, in_s, back_out_s, back_in_s = (
             row[layer] for row in rows
         )
-        ready_s = work_ends_s(clock_s, pre_s, change_s=change_s, factor=factor)
+        ready_s = work_ends_s(clock_s, work_s=pre_s, change_s=change_s, factor=factor)
         held_s = ready_s
         if times.is_connected:
             held_s = (
@@ -158,9 +161,9 @@ def layered_clocks_s(
                 + receive_ends_s(ready_s, egress_s=out_s, ingress_s=in_s, slowdown=slowdown)[2]
             )
         begin_s = ready_s if times.overlap_shared else held_s
-        begin_s = work_ends_s(begin_s, shared_s, change_s=change_s, factor=factor)
+        begin_s = work_ends_s(begin_s, work_s=shared_s, change_s=change_s, factor=factor)
         begin_s = np.maximum(begin_s, held_s)
-        clock_s = work_ends_s(begin_s, expert_s, change_s=change_s, factor=factor)
+        clock_s = work_ends_s(begin_s, work_s=expert_s, change_s=change_s, factor=factor)
         if times.is_connected:
             clock_s = (
                 latency_s[1]
@@ -169,7 +172,7 @@ def layered_clocks_s(
                 )[2]
             )
         clocks_s[layer] = clock_s
-    clocks_s[-1] = work_ends_s(clock_s, tail_s, change_s=change_s, factor=factor)
+    clocks_s[-1] = work_ends_s(clock_s, work_s=tail_s, change_s=change_s, factor=factor)
     return clocks_s
 
 
@@ -194,13 +197,13 @@ def two_batch_clocks_s(
     """
     change_s, factor = slowdown.change_s, slowdown.compute
     n_layers, n_ranks = batches[0].shape
-    rows = [batch.rows(0, n_layers) for batch in batches]
+    rows = [batch.rows(first=0, last=n_layers) for batch in batches]
     compute_s, port_s = np.zeros(n_ranks), np.zeros(n_ranks)
     ready_s, arrived_s = np.zeros((2, n_ranks)), np.zeros((2, n_ranks))
     overlaps = np.zeros(n_ranks, np.int64)
 
     def work(duration_s: Floats) -> Floats:
-        return work_ends_s(compute_s, duration_s, change_s=change_s, factor=factor)
+        return work_ends_s(compute_s, work_s=duration_s, change_s=change_s, factor=factor)
 
     def exchange(egress_s: Floats, ingress_s: Floats) -> tuple[Floats, Floats]:
         overlaps[compute_s < port_s] += 1
@@ -229,7 +232,7 @@ def two_batch_clocks_s(
 
 
 def max_min_rates_bytes_per_s(
-    links: FlowLinks, capacity_bytes_per_s: Floats, *, weight: Floats
+    links: FlowLinks, *, capacity_bytes_per_s: Floats, weight: Floats
 ) -> Floats:
     """Return max-min fair rates with a dense incidence matrix.
 
@@ -268,9 +271,9 @@ def max_min_rates_bytes_per_s(
 
 def packet_receive_ends_s(
     source: NDArray[np.int64],
+    *,
     destination: NDArray[np.int64],
     size_bytes: Floats,
-    *,
     egress_bytes_per_s: Floats,
     ingress_bytes_per_s: Floats,
     start_s: Floats,

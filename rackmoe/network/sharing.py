@@ -77,7 +77,7 @@ class FlowLinks:
 
     @classmethod
     def of_crossbar(
-        cls, source: NDArray[np.int64], destination: NDArray[np.int64], *, n_ranks: int
+        cls, source: NDArray[np.int64], *, destination: NDArray[np.int64], n_ranks: int
     ) -> FlowLinks:
         """Return the incidence for a non-blocking switch: links are egress then ingress ports.
 
@@ -209,8 +209,8 @@ def fill_levels(
 
 def max_min_rates_bytes_per_s(
     links: FlowLinks,
-    capacity_bytes_per_s: NDArray[np.float64],
     *,
+    capacity_bytes_per_s: NDArray[np.float64],
     weight: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     r"""Return weighted max-min fair rates.
@@ -246,7 +246,7 @@ def max_min_rates_bytes_per_s(
     Two flows share link 0; one of them alone uses link 1 of half its size:
 
     >>> links = FlowLinks.of_paths([[0], [0, 1]], n_links=2)
-    >>> max_min_rates_bytes_per_s(links, np.array([8.0, 2.0]))
+    >>> max_min_rates_bytes_per_s(links, capacity_bytes_per_s=np.array([8.0, 2.0]))
     array([6., 2.])
     """
     n_flows = links.flow_start.size - 1

@@ -195,7 +195,18 @@ def served_s(
 ) -> float:
     """Return the nominal work that a resource can serve from time 0 to `at_s`.
 
-    It is negative before time 0. The arguments are those of `finish_s`.
+    It is negative before time 0.
+
+    Parameters
+    ----------
+    at_s : float
+        Time. [s]
+    change_s : ndarray of shape (n_changes,)
+        Times of the changes. [s]
+    factor : ndarray of shape (n_changes + 1, n_ranks)
+        Slowdown factors between the changes.
+    rank : int
+        Column of `factor`.
 
     Returns
     -------
@@ -218,6 +229,17 @@ def served_until_s(
     work_s: float, change_s: NDArray[np.float64], factor: NDArray[np.float64], rank: int
 ) -> float:
     """Return the time at which `served_s` reaches `work_s`, its inverse.
+
+    Parameters
+    ----------
+    work_s : float
+        Nominal work. [s]
+    change_s : ndarray of shape (n_changes,)
+        Times of the changes. [s]
+    factor : ndarray of shape (n_changes + 1, n_ranks)
+        Slowdown factors between the changes.
+    rank : int
+        Column of `factor`.
 
     Returns
     -------

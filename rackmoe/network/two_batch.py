@@ -142,7 +142,7 @@ def two_batch_step(
     clocks_s = np.empty((last - first_layer, 2 + _N_BATCHES, n_ranks))
     busy_s = np.zeros((2, n_ranks))
     overlaps = np.zeros(n_ranks, np.int64)
-    first, second = (batch.rows(first_layer, last) for batch in batches)
+    first, second = (batch.rows(first=first_layer, last=last) for batch in batches)
     _run_two_batches(
         tuple(zip(first, second, strict=True)),
         np.array([batch.latencies_s for batch in batches]),

@@ -76,9 +76,9 @@ def test_transfers_stall_on_a_failed_link_and_go_on_after_repair():
 
     def fail():
         yield env.timeout(to_picoseconds(1.0))
-        fabric.set_capacity(0, 0.0)
+        fabric.set_capacity(0, capacity_bytes_per_s=0.0)
         yield env.timeout(to_picoseconds(5.0))
-        fabric.set_capacity(0, 1.0)
+        fabric.set_capacity(0, capacity_bytes_per_s=1.0)
 
     env.process(fail())
     env.run()
@@ -88,7 +88,7 @@ def test_transfers_stall_on_a_failed_link_and_go_on_after_repair():
 def test_reserved_bandwidth_is_kept_from_transfers():
     env, fabric = build([4.0])
     ends = {}
-    fabric.reserve(np.array([0]), np.array([3.0]))
+    fabric.reserve(np.array([0]), bytes_per_s=np.array([3.0]))
     timed(env, fabric.transfer((0,), 4.0), ends, 0)
     env.run()
     assert ends == {0: 4.0}
@@ -127,12 +127,12 @@ def test_bytes_on_links_are_bytes_times_hops_and_busy_time_adds_up():
 def test_watchers_hear_of_rates_and_capacities_once_per_instant():
     env, fabric = build([2.0, 2.0, 2.0])
     heard = []
-    fabric.on_change([0, 1], lambda: heard.append(to_seconds(env.now)))
+    fabric.on_change([0, 1], callback=lambda: heard.append(to_seconds(env.now)))
     fabric.transfer((0, 1), 2.0)
     fabric.transfer((2,), 1.0)
     env.run()
     assert heard == [0.0, 1.0]
-    fabric.set_capacity(1, 1.0)
+    fabric.set_capacity(1, capacity_bytes_per_s=1.0)
     env.run()
     assert heard == [0.0, 1.0, 1.0]
 
@@ -217,7 +217,7 @@ def test_impossible_transfers_are_refused(n_bytes, weight):
 def test_a_negative_capacity_is_refused():
     _, fabric = build([1.0])
     with pytest.raises(CapacityError, match=r"link0: capacity -1\.0 B/s"):
-        fabric.set_capacity(0, -1.0)
+        fabric.set_capacity(0, capacity_bytes_per_s=-1.0)
 
 
 def test_links_are_found_by_name():

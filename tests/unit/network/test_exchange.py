@@ -127,8 +127,8 @@ def test_staggered_form_agrees_with_packets(route, n_ranks, zipf):
             start_s = np.abs(spread * scale_s * rng.standard_normal(n_ranks))
             packet_s = packet_receive_ends_s(
                 source,
-                destination,
-                copy_bytes,
+                destination=destination,
+                size_bytes=copy_bytes,
                 egress_bytes_per_s=port_bytes_per_s,
                 ingress_bytes_per_s=port_bytes_per_s,
                 start_s=start_s,

@@ -23,9 +23,9 @@ def build(capacity, flows, *, arbitration=Arbitration.PER_FLOW, class_weight=(1.
     table = FlowTable.of_links(np.array(capacity, float), n_classes=2, n_slots=max(len(flows), 1))
     for slot, (path, klass) in enumerate(flows):
         links = np.array(path, np.int64)
-        table.admit(slot, links, n_bytes=12.0, weight=1.0, klass=klass, now_ps=0)
+        table.admit(slot, path=links, n_bytes=12.0, weight=1.0, klass=klass, now_ps=0)
     solver = RateSolver(arbitration, class_weight=np.array(class_weight))
-    solved = solver.solve(table, np.arange(len(capacity)), now_ps=0)
+    solved = solver.solve(table, changed=np.arange(len(capacity)), now_ps=0)
     return table, solver, solved
 
 
@@ -44,7 +44,7 @@ def rates(*args, **options):
 def test_rates_equal_those_of_the_batch_solver(paths, capacity):
     result = rates(capacity, [(path, 0) for path in paths])
     links = FlowLinks.of_paths(paths, n_links=6)
-    expected = max_min_rates_bytes_per_s(links, np.array(capacity, float))
+    expected = max_min_rates_bytes_per_s(links, capacity_bytes_per_s=np.array(capacity, float))
     assert result == pytest.approx(expected.tolist(), rel=1e-12)
 
 
@@ -71,7 +71,7 @@ def test_priority_serves_the_first_class_first():
 def test_only_the_component_of_a_change_is_solved():
     table, solver, _ = build([4.0, 4.0, 6.0], [([0], 0), ([2], 0)])
     table.link_values[CAPACITY] = 1.0  # everywhere, but only link 0 is reported
-    next_ps, _ = solver.solve(table, np.array([0]), now_ps=10**12)
+    next_ps, _ = solver.solve(table, changed=np.array([0]), now_ps=10**12)
     assert table.flow_values[RATE].tolist() == [1.0, 6.0]
     # 8 bytes are left of the first flow at 1 B/s; the second ends at 2 s
     assert table.flow_counts[FINISH_PS].tolist() == [9 * 10**12, 2 * 10**12]
@@ -82,7 +82,7 @@ def test_an_unchanged_rate_keeps_its_finish_to_the_tick():
     table, solver, _ = build([3.0], [([0], 0), ([0], 0), ([0], 0)])
     before = table.flow_counts[FINISH_PS].tolist()
     for now_ps in (1, 7, 123_456_789):
-        solver.solve(table, np.array([0]), now_ps=now_ps)
+        solver.solve(table, changed=np.array([0]), now_ps=now_ps)
     assert table.flow_counts[FINISH_PS].tolist() == before
 
 
@@ -100,6 +100,6 @@ def test_flows_without_rate_never_finish():
 def test_watched_links_are_reported_when_their_rate_changes():
     table, solver, _ = build([4.0, 4.0], [([0], 0), ([1], 0)])
     table.link_counts[IS_WATCHED] = 1
-    assert solver.solve(table, np.array([0, 1]), now_ps=0)[1] == []
+    assert solver.solve(table, changed=np.array([0, 1]), now_ps=0)[1] == []
     table.link_values[CAPACITY, 1] = 2.0
-    assert solver.solve(table, np.array([0, 1]), now_ps=0)[1] == [1]
+    assert solver.solve(table, changed=np.array([0, 1]), now_ps=0)[1] == [1]

@@ -13,7 +13,7 @@ def table():
 
 def admit(table, slot, path, *, klass=0, now_ps=0, n_bytes=8.0):
     path = np.array(path, np.int64)
-    table.admit(slot, path, n_bytes=n_bytes, weight=1.0, klass=klass, now_ps=now_ps)
+    table.admit(slot, path=path, n_bytes=n_bytes, weight=1.0, klass=klass, now_ps=now_ps)
 
 
 def test_links_count_their_flows(table):

@@ -21,7 +21,7 @@ def test_one_rank_has_nobody_to_exchange_with(random_times):
 
 def test_rows_of_a_range_are_contiguous_and_in_kernel_order(random_times):
     times = random_times(5, 3)
-    rows = times.rows(1, 4)
+    rows = times.rows(first=1, last=4)
     assert [row.shape for row in rows] == [(3, 3)] * 7
     assert all(row.flags.c_contiguous for row in rows)
     assert (rows[2] == times.expert_s[1:4]).all()

@@ -20,7 +20,7 @@ def test_kernel_equals_its_numpy_twin(random_times, n_ranks, overlap_shared):
     expected = layered_clocks_s(times, start_s=clock_s, tail_s=tail_s, slowdown=slow)
     clocks_s, layer_end_s, parts_s = np.empty((4, n_ranks)), np.empty(4), np.zeros((8, n_ranks))
     run_layers(
-        times.rows(0, 4),
+        times.rows(first=0, last=4),
         times.latencies_s,
         overlap_shared,
         True,  # noqa: FBT003  as the kernel takes it

@@ -13,8 +13,8 @@ def ends(pairs, size, egress, ingress, start=None):
     source, destination = np.array(pairs).T
     return packet_receive_ends_s(
         source,
-        destination,
-        np.asarray(size, float),
+        destination=destination,
+        size_bytes=np.asarray(size, float),
         egress_bytes_per_s=np.array(egress, float),
         ingress_bytes_per_s=np.array(ingress, float),
         start_s=None if start is None else np.array(start, float),
@@ -59,6 +59,8 @@ def test_kernel_equals_its_numpy_twin(data, n_packets):
         "ingress_bytes_per_s": draw(1, 8, n_ranks).astype(float),
         "start_s": draw(0, 5, n_ranks).astype(float),
     }
-    result = packet_receive_ends_s(source, destination, size_bytes, **ports)
-    expected = reference.packet_receive_ends_s(source, destination, size_bytes, **ports)
+    result = packet_receive_ends_s(source, destination=destination, size_bytes=size_bytes, **ports)
+    expected = reference.packet_receive_ends_s(
+        source, destination=destination, size_bytes=size_bytes, **ports
+    )
     assert result == pytest.approx(expected, rel=1e-12)

@@ -176,7 +176,12 @@ def test_step_agrees_with_packets(route, n_ranks, n_layers, zipf):
         ):
             clock_s = clock_s + work_s
             ends_s = packet_receive_ends_s(
-                *pair, size, egress_bytes_per_s=port, ingress_bytes_per_s=port, start_s=clock_s
+                pair[0],
+                destination=pair[1],
+                size_bytes=size,
+                egress_bytes_per_s=port,
+                ingress_bytes_per_s=port,
+                start_s=clock_s,
             )
             clock_s = np.maximum(ends_s + 3e-6, clock_s)
     assert layered_step(times).end_s.max() == pytest.approx(clock_s.max(), rel=0.01)

@@ -11,7 +11,7 @@ from rackmoe.network.slowdown import Slowdown
 def test_work_is_split_at_a_change_of_speed():
     end_s = reference.work_ends_s(
         np.array([0.0, 3.0]),
-        np.array([2.0, 1.0]),
+        work_s=np.array([2.0, 1.0]),
         change_s=np.array([1.0]),
         factor=np.array([[1.0, 1.0], [3.0, 2.0]]),
     )
@@ -61,15 +61,17 @@ def test_two_batches_alternate_on_compute(uniform_times):
 
 def test_dense_filling_has_the_textbook_solution():
     links = FlowLinks.of_paths([[0, 1], [0], [1]], n_links=2)
-    result = reference.max_min_rates_bytes_per_s(links, np.array([1.0, 2.0]), weight=np.ones(3))
+    result = reference.max_min_rates_bytes_per_s(
+        links, capacity_bytes_per_s=np.array([1.0, 2.0]), weight=np.ones(3)
+    )
     assert result.tolist() == [0.5, 0.5, 1.5]
 
 
 def test_packets_queue_at_the_port():
     result = reference.packet_receive_ends_s(
         np.array([0, 1]),
-        np.array([2, 2]),
-        np.array([1.0, 1.0]),
+        destination=np.array([2, 2]),
+        size_bytes=np.array([1.0, 1.0]),
         egress_bytes_per_s=np.ones(3),
         ingress_bytes_per_s=np.ones(3),
         start_s=np.array([0.0, 0.5, 0.0]),

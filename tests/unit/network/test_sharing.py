@@ -13,7 +13,9 @@ from rackmoe.network.sharing import FlowLinks, max_min_rates_bytes_per_s
 def rates(paths, capacity, weight=None, crossing_frac=None):
     links = FlowLinks.of_paths(paths, n_links=len(capacity), crossing_frac=crossing_frac)
     weights = None if weight is None else np.array(weight, float)
-    return max_min_rates_bytes_per_s(links, np.array(capacity, float), weight=weights).tolist()
+    return max_min_rates_bytes_per_s(
+        links, capacity_bytes_per_s=np.array(capacity, float), weight=weights
+    ).tolist()
 
 
 def test_flows_on_one_link_share_it_equally():
@@ -51,7 +53,7 @@ def test_a_link_without_capacity_stops_its_flows():
 
 
 def test_crossbar_numbers_egress_before_ingress():
-    links = FlowLinks.of_crossbar(np.array([0, 2]), np.array([1, 0]), n_ranks=3)
+    links = FlowLinks.of_crossbar(np.array([0, 2]), destination=np.array([1, 0]), n_ranks=3)
     assert links.link.tolist() == [0, 4, 2, 3]
     assert links.flow[links.link_start[4] : links.link_start[5]].tolist() == [0]
 
@@ -70,8 +72,10 @@ paths_strategy = st.lists(
 def test_kernel_equals_its_numpy_twin(paths, capacity, weight):
     links = FlowLinks.of_paths(paths, n_links=6)
     capacities, weights = np.array(capacity, float), np.array(weight[: len(paths)], float)
-    result = max_min_rates_bytes_per_s(links, capacities, weight=weights)
-    expected = reference.max_min_rates_bytes_per_s(links, capacities, weight=weights)
+    result = max_min_rates_bytes_per_s(links, capacity_bytes_per_s=capacities, weight=weights)
+    expected = reference.max_min_rates_bytes_per_s(
+        links, capacity_bytes_per_s=capacities, weight=weights
+    )
     assert result == pytest.approx(expected, rel=1e-12)
     # no link above its capacity, and each flow on a full link where no rate per weight is higher
     load = np.bincount(

@@ -33,7 +33,7 @@ def test_kernel_equals_its_numpy_twin(start_s, work_s):
     start, work = np.array([start_s]), np.array([work_s])
     result = np.empty(1)
     finish_all(start, work, CHANGES_S, FACTOR, result)
-    expected = work_ends_s(start, work, change_s=CHANGES_S, factor=FACTOR)
+    expected = work_ends_s(start, work_s=work, change_s=CHANGES_S, factor=FACTOR)
     assert result == pytest.approx(expected, rel=1e-12)
     assert finish_s(start_s, work_s, CHANGES_S, FACTOR, 0) == result[0]
 
