@@ -43,7 +43,7 @@ KEYS = [
 
 
 def test_shipped_models_are_listed():
-    assert len(model_names()) == 17
+    assert len(model_names()) == 18
     assert "deepseek-r1" in model_names()
 
 
