@@ -267,6 +267,21 @@ class Fabric:
         """
         return np.asarray(self._table.link_values[LINK_RATE, links])
 
+    def reserved_on(self, links: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return what is kept from transfers on links.
+
+        Parameters
+        ----------
+        links : ndarray of shape (n,)
+            Which links.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Reserved capacity. [B/s]
+        """
+        return np.asarray(self._table.link_values[RESERVED, links])
+
     def transfers_on(self, links: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return how many transfers cross links at this instant.
 
