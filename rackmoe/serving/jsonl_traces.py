@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rackmoe.errors import TraceError
+from rackmoe.serving.prefixes import PrefixBlocks
 from rackmoe.serving.trace_cells import TraceCells, raise_problems
 from rackmoe.serving.workload import RequestTable
 
@@ -65,7 +66,7 @@ def read_jsonl_trace(place: str, *, lines: list[str]) -> RequestTable:
     )
     input_tokens, output_tokens = cells.tokens(1), cells.tokens(2)
     block_tokens = _block_tokens(place, header)
-    offsets, ids = _prefixes(
+    prefixes = _prefixes(
         cells, [row.get("hash_ids", []) for row in rows], input_tokens, block_tokens
     )
     domain, domain_names = _domains([row.get("domain") for row in rows])
@@ -76,9 +77,7 @@ def read_jsonl_trace(place: str, *, lines: list[str]) -> RequestTable:
         trace_row=np.arange(len(rows), dtype=np.int64),
         domain=domain,
         domain_names=domain_names,
-        prefix_offsets=offsets,
-        prefix_ids=ids,
-        prefix_block_tokens=block_tokens if offsets.size else 0,
+        prefixes=prefixes,
     )
 
 
@@ -106,7 +105,7 @@ def _block_tokens(place: str, header: dict[str, Any]) -> int:
 
 def _prefixes(
     cells: TraceCells, hash_ids: Sequence[Any], input_tokens: IntArray, block_tokens: int
-) -> tuple[IntArray, IntArray]:
+) -> PrefixBlocks | None:
     raise_problems(
         f"{cells.place_of(row)}: hash_ids: {str(ids)[:40]}; expected a list of whole numbers;"
         " repair or remove this line"
@@ -114,7 +113,7 @@ def _prefixes(
         if not isinstance(ids, list) or not all(type(value) is int for value in ids)
     )
     if not any(hash_ids):
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        return None
     n_blocks = np.array([len(ids) for ids in hash_ids], np.int64)
     most = -(-input_tokens // block_tokens)
     raise_problems(
@@ -128,7 +127,7 @@ def _prefixes(
     numbers: dict[int, int] = {}
     flat = itertools.chain.from_iterable(hash_ids)
     ids = np.fromiter((numbers.setdefault(i, len(numbers)) for i in flat), np.int64)
-    return offsets, ids
+    return PrefixBlocks(offsets=offsets, ids=ids, block_tokens=block_tokens)
 
 
 def _domains(values: Sequence[Any]) -> tuple[IntArray, tuple[str, ...]]:

@@ -229,6 +229,7 @@ def ideal_prefix_hit_frac(requests: RequestTable) -> float:
     float
         0 to 1; NaN without prefix blocks.
     """
-    if not requests.prefix_ids.size:
+    prefixes = requests.prefixes
+    if prefixes is None or not prefixes.ids.size:
         return float("nan")
-    return 1 - np.unique(requests.prefix_ids).size / requests.prefix_ids.size
+    return 1 - np.unique(prefixes.ids).size / prefixes.ids.size

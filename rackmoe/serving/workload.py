@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from rackmoe.errors import ConfigError, ShapeError
 from rackmoe.serving.lengths import LengthModel
+from rackmoe.serving.prefixes import PrefixBlocks
 
 __all__ = ["RequestTable", "build_requests", "replay_requests"]
 
@@ -15,7 +16,16 @@ IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
 
-def _no_ids() -> IntArray:
+_DEFAULTS: dict[str, float] = {
+    "trace_row": -1,
+    "domain": -1,
+    "application": 0,
+    "previous": -1,
+    "delay_s": 0.0,
+}
+
+
+def _nothing() -> IntArray:
     return np.zeros(0, np.int64)
 
 
@@ -26,7 +36,8 @@ class RequestTable:
     Parameters
     ----------
     arrival_s : ndarray of shape (n_requests,)
-        Arrival times, ascending from 0; all NaN in a closed loop. [s]
+        Arrival times from 0 on, ascending; NaN where the run itself decides: in a
+        closed loop, and for later turns of a session. [s]
     input_tokens, output_tokens : ndarray of shape (n_requests,)
         Prompt length and number of tokens that will be generated, at least 1.
         Policies never see the latter (LAW-12).
@@ -36,13 +47,18 @@ class RequestTable:
         Index into `domain_names`; -1 (default) where unknown.
     domain_names : tuple of str, optional
         Names of the domains, for example ``("chat", "code")``.
-    prefix_offsets : ndarray of shape (n_requests + 1,), optional
-        Where the prefix blocks of each request start in `prefix_ids`; empty
-        without prefix blocks.
-    prefix_ids : ndarray of shape (n_blocks,), optional
-        Block identities; equal ones stand for equal prompts up to that block.
-    prefix_block_tokens : int, optional
-        Tokens of one prefix block, 0 without prefix blocks.
+    application : ndarray of shape (n_requests,), optional
+        Index into `application_names`; all 0 by default.
+    application_names : tuple of str, optional
+        Names of the applications that share the machine.
+    prefixes : PrefixBlocks, optional
+        Which prompts begin alike; None where unknown.
+    previous : ndarray of shape (n_requests,), optional
+        Row of the turn before in the same session, an earlier row; -1 (default)
+        for the first turn.
+    delay_s : ndarray of shape (n_requests,), optional
+        From the end of the turn before to the arrival of this one: tools that run,
+        people who think; 0 by default. [s]
 
     Raises
     ------
@@ -53,33 +69,36 @@ class RequestTable:
     arrival_s: FloatArray
     input_tokens: IntArray
     output_tokens: IntArray
-    trace_row: IntArray = field(default_factory=_no_ids)
-    domain: IntArray = field(default_factory=_no_ids)
+    trace_row: IntArray = field(default_factory=_nothing)
+    domain: IntArray = field(default_factory=_nothing)
     domain_names: tuple[str, ...] = ()
-    prefix_offsets: IntArray = field(default_factory=_no_ids)
-    prefix_ids: IntArray = field(default_factory=_no_ids)
-    prefix_block_tokens: int = 0
+    application: IntArray = field(default_factory=_nothing)
+    application_names: tuple[str, ...] = ("default",)
+    prefixes: PrefixBlocks | None = None
+    previous: IntArray = field(default_factory=_nothing)
+    delay_s: FloatArray = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
         n_requests = self.arrival_s.size
-        for name in ("trace_row", "domain"):
+        for name, value in _DEFAULTS.items():
             if not getattr(self, name).size:
                 # the dataclass is frozen, and a default cannot know the number of requests
-                object.__setattr__(self, name, np.full(n_requests, -1, np.int64))
-        for name in ("input_tokens", "output_tokens", "trace_row", "domain"):
+                object.__setattr__(self, name, np.full(n_requests, value))
+        for name in ("input_tokens", "output_tokens", *_DEFAULTS):
             shape = getattr(self, name).shape
             if shape != (n_requests,):
                 raise ShapeError(
                     f"{name}: shape {shape}; expected ({n_requests},), one value for each arrival"
                 )
-        if self.prefix_offsets.size and (
-            self.prefix_offsets.size != n_requests + 1
-            or self.prefix_offsets[-1] != self.prefix_ids.size
-        ):
+        if self.prefixes is not None and len(self.prefixes) != n_requests:
             raise ShapeError(
-                f"prefix_offsets: {self.prefix_offsets.size} values up to"
-                f" {self.prefix_offsets[-1]}; expected {n_requests + 1} values up to"
-                f" {self.prefix_ids.size}"
+                f"prefixes: {len(self.prefixes)} requests; expected {n_requests},"
+                " one for each arrival"
+            )
+        if (self.previous >= np.arange(n_requests)).any():
+            row = int(np.argmax(self.previous >= np.arange(n_requests)))
+            raise ShapeError(
+                f"previous: row {row} follows row {self.previous[row]}; expected an earlier row"
             )
 
     def __len__(self) -> int:
@@ -91,9 +110,18 @@ class RequestTable:
         return bool(len(self) and np.isnan(self.arrival_s).all())
 
     @property
-    def has_prefixes(self) -> bool:
-        """Whether the requests carry prefix blocks."""
-        return self.prefix_offsets.size > 0
+    def has_sessions(self) -> bool:
+        """Whether some requests are later turns of a session."""
+        return bool((self.previous >= 0).any())
+
+    @property
+    def session(self) -> IntArray:
+        """First turn of the session of each request, shape (n_requests,)."""
+        first = np.where(self.previous < 0, np.arange(len(self)), self.previous)
+        # every pass doubles the turns that are jumped over
+        while (first[first] != first).any():
+            first = first[first]
+        return first
 
     @property
     def rate_requests_per_s(self) -> float:
@@ -102,23 +130,6 @@ class RequestTable:
             return math.nan
         span_s = float(self.arrival_s[-1] - self.arrival_s[0])
         return (len(self) - 1) / span_s if span_s > 0 else math.nan
-
-    def prefix_blocks(self, request: int) -> IntArray:
-        """Return the prefix block identities of one request.
-
-        Parameters
-        ----------
-        request : int
-            Row of the table.
-
-        Returns
-        -------
-        ndarray of shape (n_blocks,)
-            Empty without prefix blocks.
-        """
-        if not self.has_prefixes:
-            return self.prefix_ids
-        return self.prefix_ids[self.prefix_offsets[request] : self.prefix_offsets[request + 1]]
 
 
 def build_requests(
@@ -189,22 +200,20 @@ def replay_requests(
     if not len(trace) or trace.is_closed_loop:
         raise ConfigError("arrivals.trace: no arrival times; expected a trace with requests")
     n_wanted = _replayed_count(trace, rate_scale, n_requests, duration_s)
-    copy, row = np.divmod(np.arange(n_wanted), len(trace))
+    copy, row = np.divmod(np.arange(n_wanted, dtype=np.int64), len(trace))
     arrival_s = (trace.arrival_s[row] + copy * _period_s(trace)) / rate_scale
     if duration_s is not None:
         n_wanted = int(np.searchsorted(arrival_s, duration_s))
         copy, row, arrival_s = copy[:n_wanted], row[:n_wanted], arrival_s[:n_wanted]
-    offsets, ids = _replayed_prefixes(trace, copy=copy, row=row)
+    prefixes = trace.prefixes
     return RequestTable(
         arrival_s=arrival_s,
         input_tokens=trace.input_tokens[row],
         output_tokens=trace.output_tokens[row],
-        trace_row=row.astype(np.int64),
+        trace_row=row,
         domain=trace.domain[row],
         domain_names=trace.domain_names,
-        prefix_offsets=offsets,
-        prefix_ids=ids,
-        prefix_block_tokens=trace.prefix_block_tokens,
+        prefixes=None if prefixes is None else prefixes.take(row, copy=copy),
     )
 
 
@@ -231,16 +240,3 @@ def _replayed_count(
             " above 0; give a number of requests instead"
         )
     return len(trace) * (math.ceil(duration_s / period_s) + 1)
-
-
-def _replayed_prefixes(
-    trace: RequestTable, *, copy: NDArray[np.integer], row: NDArray[np.integer]
-) -> tuple[IntArray, IntArray]:
-    if not trace.has_prefixes:
-        return _no_ids(), _no_ids()
-    n_blocks = np.diff(trace.prefix_offsets)[row]
-    offsets = np.concatenate(([0], np.cumsum(n_blocks))).astype(np.int64)
-    within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], n_blocks)
-    ids = trace.prefix_ids[np.repeat(trace.prefix_offsets[row], n_blocks) + within]
-    ids_of_one_copy = 1 + (int(trace.prefix_ids.max()) if trace.prefix_ids.size else 0)
-    return offsets, ids + np.repeat(copy, n_blocks) * ids_of_one_copy

@@ -25,22 +25,21 @@ def test_times_are_milliseconds_and_prefix_blocks_stay_with_their_request() -> N
     assert requests.arrival_s.tolist() == [0, 0.5, 2]
     assert requests.output_tokens.tolist() == [5, 6, 7]
     # numbered in the order of their first appearance
-    assert requests.prefix_blocks(0).tolist() == [0, 1, 2]
-    assert requests.prefix_blocks(1).tolist() == []
-    assert requests.prefix_blocks(2).tolist() == [0, 3]
-    assert requests.prefix_block_tokens == 512
+    assert requests.prefixes.of(0).tolist() == [0, 1, 2]
+    assert requests.prefixes.of(1).tolist() == []
+    assert requests.prefixes.of(2).tolist() == [0, 3]
+    assert requests.prefixes.block_tokens == 512
 
 
 def test_without_hash_ids_there_are_no_prefixes() -> None:
     requests = read(row(), row(4))
-    assert not requests.has_prefixes
-    assert requests.prefix_block_tokens == 0
+    assert requests.prefixes is None
     assert requests.domain.tolist() == [-1, -1]
 
 
 def test_a_header_sets_the_block_size() -> None:
     requests = read('{"block_size": 16}', row(0, 33, 1, hash_ids=[1, 2, 3]))
-    assert requests.prefix_block_tokens == 16
+    assert requests.prefixes.block_tokens == 16
     assert len(requests) == 1
 
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from rackmoe.errors import ConfigError, ShapeError
 from rackmoe.serving.arrivals import closed_loop_arrivals_s
 from rackmoe.serving.lengths import FixedLengths
+from rackmoe.serving.prefixes import PrefixBlocks
 from rackmoe.serving.workload import RequestTable, build_requests, replay_requests
 
 
@@ -17,9 +18,9 @@ def trace() -> RequestTable:
         output_tokens=np.array([1, 2, 3, 4]),
         domain=np.array([0, 1, 0, -1]),
         domain_names=("chat", "code"),
-        prefix_offsets=np.array([0, 1, 3, 3, 5]),
-        prefix_ids=np.array([0, 0, 1, 2, 3]),
-        prefix_block_tokens=16,
+        prefixes=PrefixBlocks(
+            offsets=np.array([0, 1, 3, 3, 5]), ids=np.array([0, 0, 1, 2, 3]), block_tokens=16
+        ),
     )
 
 
@@ -34,8 +35,9 @@ def test_sampled_requests_have_no_trace_no_domain_and_no_prefix() -> None:
     assert requests.input_tokens.tolist() == [7, 7, 7]
     assert requests.trace_row.tolist() == [-1, -1, -1]
     assert requests.domain.tolist() == [-1, -1, -1]
-    assert not requests.has_prefixes
-    assert requests.prefix_blocks(2).size == 0
+    assert requests.prefixes is None
+    assert requests.application.tolist() == [0, 0, 0]
+    assert not requests.has_sessions
 
 
 def test_the_rate_counts_gaps() -> None:
@@ -47,7 +49,7 @@ def test_a_replay_without_limits_is_the_trace_once() -> None:
     replayed = replay_requests(trace())
     assert replayed.arrival_s.tolist() == [0, 1, 1, 6]
     assert replayed.trace_row.tolist() == [0, 1, 2, 3]
-    assert replayed.prefix_ids.tolist() == trace().prefix_ids.tolist()
+    assert replayed.prefixes.ids.tolist() == trace().prefixes.ids.tolist()
     assert not replayed.is_closed_loop
 
 
@@ -62,10 +64,10 @@ def test_time_is_compressed_and_the_trace_starts_again_one_mean_gap_later() -> N
 
 def test_copies_are_new_users_with_prefixes_of_their_own() -> None:
     replayed = replay_requests(trace(), n_requests=6)
-    assert replayed.prefix_blocks(1).tolist() == [0, 1]
-    assert replayed.prefix_blocks(4).tolist() == [4]
-    assert replayed.prefix_blocks(5).tolist() == [4, 5]
-    assert replayed.prefix_block_tokens == 16
+    assert replayed.prefixes.of(1).tolist() == [0, 1]
+    assert replayed.prefixes.of(4).tolist() == [4]
+    assert replayed.prefixes.of(5).tolist() == [4, 5]
+    assert replayed.prefixes.block_tokens == 16
 
 
 def test_a_duration_is_counted_after_scaling() -> None:
@@ -112,17 +114,38 @@ def test_columns_of_unequal_length_are_refused() -> None:
         )
 
 
-def test_prefix_offsets_must_cover_the_ids() -> None:
-    with pytest.raises(
-        ShapeError, match=r"prefix_offsets: 2 values up to 3; expected 2 .* up to 2"
-    ):
+def test_prefixes_must_cover_the_requests() -> None:
+    with pytest.raises(ShapeError, match=r"prefixes: 2 requests; expected 1"):
         RequestTable(
             arrival_s=np.zeros(1),
             input_tokens=np.ones(1, int),
             output_tokens=np.ones(1, int),
-            prefix_offsets=np.array([0, 3]),
-            prefix_ids=np.array([1, 2]),
+            prefixes=PrefixBlocks(offsets=np.zeros(3, int), ids=np.zeros(0, int), block_tokens=1),
         )
+
+
+def chain(previous: list[int]) -> RequestTable:
+    ones = np.ones(len(previous), int)
+    return RequestTable(
+        arrival_s=np.where(np.array(previous) < 0, 0.0, np.nan),
+        input_tokens=ones,
+        output_tokens=ones,
+        previous=np.array(previous),
+    )
+
+
+def test_turns_know_the_first_one_of_their_session() -> None:
+    requests = chain([-1, -1, 0, 2, 1, 3, 2])
+    assert requests.session.tolist() == [0, 1, 0, 0, 1, 0, 0]
+    assert requests.has_sessions
+    assert not requests.is_closed_loop
+
+
+def test_a_turn_cannot_follow_a_later_one() -> None:
+    with pytest.raises(
+        ShapeError, match=r"previous: row 1 follows row 1; expected an earlier row"
+    ):
+        chain([-1, 1])
 
 
 @pytest.mark.parametrize("rate_scale", [0.0, -2.0, float("nan")])
