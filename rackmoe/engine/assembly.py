@@ -94,7 +94,14 @@ def plan_pool(scenario: Scenario, name: str, *, routing: RoutingInputs) -> PoolP
         host=backend.host,
         is_two_batch=pool.two_batch_overlap,
     )
-    return PoolPlan(role=_ROLES[name], pool=pool, limits=limits, memory=memory, law=law)
+    return PoolPlan(
+        role=_ROLES[name],
+        pool=pool,
+        limits=limits,
+        memory=memory,
+        law=law,
+        step_tolerance_frac=scenario.document.workload.measurement.step_tolerance_frac,
+    )
 
 
 def build_replicas(

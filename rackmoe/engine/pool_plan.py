@@ -27,6 +27,8 @@ class PoolPlan:
         What the memory of a rank holds.
     law : StepLaw
         How long its steps take.
+    step_tolerance_frac : float
+        Difference of load up to which a step takes the time of the last planned one.
     """
 
     role: PoolRole
@@ -34,3 +36,4 @@ class PoolPlan:
     limits: BatchLimits
     memory: MemoryPlan
     law: StepLaw
+    step_tolerance_frac: float = 0.0

@@ -27,6 +27,8 @@ class Rack:
         Moves KV caches; None if the pools are aggregated.
     ended : callable
         Takes the ids of requests that ended.
+    is_prefilled : bool
+        Whether requests bring the KV cache of their prompt: prefill takes no time and no GPU.
     """
 
     def __init__(
@@ -36,14 +38,16 @@ class Rack:
         ledger: Ledger,
         links: KvLinks | None,
         ended: Callable[[NDArray[np.int64]], None],
+        is_prefilled: bool = False,
     ) -> None:
         self._env = env
         self._ledger = ledger
         self._links = links
         self._ended = ended
+        self._is_prefilled = is_prefilled
         self._entrances: tuple[Replica, ...] = ()
         self._decoders: tuple[Replica, ...] = ()
-        self._handed_over: deque[tuple[Replica, PrefillChunk]] = deque()
+        self._handed_over: deque[tuple[Replica | None, PrefillChunk]] = deque()
 
     def install(self, replicas: Sequence[Replica]) -> None:
         """Take the replicas into service.
@@ -54,7 +58,9 @@ class Rack:
             All replicas of the run.
         """
         self._entrances = tuple(r for r in replicas if r.pool is not Pool.DECODE)
-        self._decoders = tuple(r for r in replicas if r.pool is Pool.DECODE)
+        self._decoders = tuple(
+            r for r in replicas if r.pool is Pool.DECODE or self._is_prefilled
+        )
 
     def submit(self, request: int) -> None:
         """Send a request to the least loaded replica that computes prompts.
@@ -67,6 +73,9 @@ class Rack:
         n_tokens = self._ledger.context(request)
         if not self._can_hold(n_tokens + 1):
             self._reject(request)
+            return
+        if self._is_prefilled:
+            self._take_prefilled(request, n_tokens)
             return
         self._least_loaded(self._entrances).enqueue(request, n_tokens=n_tokens)
 
@@ -93,7 +102,7 @@ class Rack:
     def sequences_left(self, replica: Replica, requests: NDArray[np.int64]) -> None:
         """Use the freed memory for requests that wait for it."""
         self._ended(requests)
-        if replica.pool is Pool.DECODE:
+        if replica.pool is Pool.DECODE or self._is_prefilled:
             self._place()
 
     def sequence_preempted(self, replica: Replica, victim: Preempted) -> None:
@@ -125,6 +134,23 @@ class Rack:
             return replicas[0]
         return min(replicas, key=lambda replica: (replica.batcher.load_tokens, replica.index))
 
+    def _take_prefilled(self, request: int, n_tokens: int) -> None:
+        """Put a request whose prompt costs nothing into the line for KV memory."""
+        ledger, now = self._ledger, self._env.now
+        ledger.start(request, now=now, replica=NEVER)
+        ledger.prefill_end[request] = now
+        ledger.remaining[request] -= 1
+        chunk = PrefillChunk(
+            request=request,
+            group=0,
+            n_tokens=n_tokens,
+            past_tokens=0,
+            is_first=True,
+            is_last=True,
+        )
+        self._handed_over.append((None, chunk))
+        self._place()
+
     def _place(self) -> None:
         """Give waiting KV caches to decode replicas, first come first served."""
         while self._handed_over:
@@ -144,8 +170,10 @@ class Rack:
                 return replica, group
         return None
 
-    def _send(self, source: Replica, chunk: PrefillChunk, target: Replica, group: int) -> None:
-        if self._links is None:
+    def _send(
+        self, source: Replica | None, chunk: PrefillChunk, target: Replica, group: int
+    ) -> None:
+        if self._links is None or source is None:
             self._arrive(source, chunk, target, group)
             return
         event = self._links.send(
@@ -156,12 +184,19 @@ class Rack:
         )
         event.callbacks.append(lambda _: self._arrive(source, chunk, target, group))
 
-    def _arrive(self, source: Replica, chunk: PrefillChunk, target: Replica, group: int) -> None:
+    def _arrive(
+        self, source: Replica | None, chunk: PrefillChunk, target: Replica, group: int
+    ) -> None:
         ledger, request = self._ledger, chunk.request
         ledger.transfer_end[request] = self._env.now
-        self._leave(source, chunk)
+        if source is not None:
+            self._leave(source, chunk)
         self._emit_first(request)
-        target.join(request, group=group)
+        if ledger.remaining[request]:
+            target.join(request, group=group)
+            return
+        target.batcher.release(group, chunk.n_tokens)
+        self._end(request)
 
     @staticmethod
     def _leave(source: Replica, chunk: PrefillChunk) -> None:

@@ -1,6 +1,7 @@
 """One replica of the model: form a step, plan it, sleep once, commit it."""
 
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from rackmoe.engine.clock import to_picoseconds, to_seconds
 from rackmoe.engine.ledger import NEVER, Ledger
+from rackmoe.engine.plan_reuse import StepMemory
 from rackmoe.engine.planned import PlannedStep
 from rackmoe.engine.pool_plan import PoolPlan
 from rackmoe.network.slowdown import Slowdown
@@ -78,6 +80,7 @@ class Replica:
         self._is_asleep = False
         self._last_end = NEVER
         self._joining: list[tuple[int, int]] = []
+        self._memory = StepMemory(plan.step_tolerance_frac)
         self.process = env.process(self._serve())
 
     # ------------------------------------------------------------------ what others do to it
@@ -153,12 +156,22 @@ class Replica:
                 self._hooks.sequence_preempted(self, victim)
             if batch.is_empty:
                 continue
-            plan = self._law.plan(batch, self.batcher.running, slowdown=self._slowdown)
+            plan = self._plan(batch)
             start = self._env.now
             for chunk in batch.chunks:
                 self._ledger.start(chunk.request, now=start, replica=self.index)
             yield from self._sleep(plan)
             self._commit(batch, plan, start)
+
+    def _plan(self, batch: StepBatch) -> PlannedStep:
+        """Plan a step, or take the last plan where it is alike and nothing is slowed down."""
+        if self._slowdown is None:
+            known = self._memory.recall(batch)
+            if known is not None:
+                return replace(known, batch=batch)
+        plan = self._law.plan(batch, self.batcher.running, slowdown=self._slowdown)
+        self._memory.keep(plan)
+        return plan
 
     def _admit_joining(self) -> None:
         ledger = self._ledger

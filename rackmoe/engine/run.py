@@ -105,7 +105,13 @@ def run_engine(
     records = Records()
     measured = MeasuredRequests(env, is_measured=is_measured)
     links = build_kv_links(env, scenario, plans=plans)
-    rack = Rack(env, ledger=ledger, links=links, ended=lambda ids: _ended(measured, client, ids))
+    rack = Rack(
+        env,
+        ledger=ledger,
+        links=links,
+        ended=lambda ids: _ended(measured, client, ids),
+        is_prefilled=scenario.document.workload.is_prefilled,
+    )
     replicas = build_replicas(env, plans=plans, ledger=ledger, steps=records.steps, hooks=rack)
     rack.install(replicas)
     client = _client(env, scenario, requests=requests, ledger=ledger, submit=rack.submit)

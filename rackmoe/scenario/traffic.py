@@ -19,6 +19,7 @@ from rackmoe.serving.arrivals import (
 )
 from rackmoe.serving.lengths import UniformLengths
 from rackmoe.serving.request_traces import load_request_trace
+from rackmoe.serving.staggered import staggered_requests
 from rackmoe.serving.workload import RequestTable, build_requests, replay_requests
 from rackmoe.streams import Streams
 
@@ -152,7 +153,12 @@ def _requests(
         arrivals, n_requests=workload.requests, duration_s=duration_s, streams=streams
     )
     lengths = _length_model(workload.lengths)
-    return build_requests(times_s, lengths=lengths, rng=streams.rng("lengths")), origin
+    table = build_requests(times_s, lengths=lengths, rng=streams.rng("lengths"))
+    if workload.lengths.is_staggered and arrivals.closed_loop is not None:
+        table = staggered_requests(
+            table, n_first=arrivals.closed_loop, rng=streams.rng("staggered starts")
+        )
+    return table, origin
 
 
 def _arrival_times_s(

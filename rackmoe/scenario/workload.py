@@ -77,11 +77,15 @@ class Lengths(Document):
         Nominal tokens.
     spread : tuple of float
         Each length is uniform between these multiples of its nominal value.
+    is_staggered : bool
+        Whether the first requests of a closed loop start in the middle of their outputs,
+        as in a loop that has been running for long.
     """
 
     input: Positive
     output: Positive
     spread: tuple[float, float] = (1.0, 1.0)
+    is_staggered: bool = False
 
     @model_validator(mode="after")
     def _check_spread(self) -> Self:
@@ -135,11 +139,15 @@ class Measurement(Document):
         Length of the window; until the last arrival if absent. [s]
     warm_up_requests_frac : float
         Share of the requests before the window, where no time is given.
+    step_tolerance_frac : float
+        Plan a decode step anew only when its load differs by more than this from the
+        last planned one; 0 plans every step.
     """
 
     warm_up_s: Seconds | None = None
     window_s: Seconds | None = None
     warm_up_requests_frac: Fraction = 0.0
+    step_tolerance_frac: Fraction = 0.0
 
 
 class Search(Document):
@@ -195,6 +203,9 @@ class Workload(Document):
         Which part of the run the figures describe.
     search : Search or None
         An operating point to find.
+    is_prefilled : bool
+        Whether requests bring the KV cache of their prompt, so that an aggregated
+        deployment only decodes.
     """
 
     arrivals: Arrivals
@@ -203,6 +214,7 @@ class Workload(Document):
     requests: Positive | None = None
     measurement: Measurement = Field(default_factory=Measurement)
     search: Search | None = None
+    is_prefilled: bool = False
 
     @model_validator(mode="after")
     def _check_lengths(self) -> Self:

@@ -1,0 +1,69 @@
+"""When a step is so much like the last planned one that it takes the same time."""
+
+import numpy as np
+
+from rackmoe.engine.planned import PlannedStep
+from rackmoe.serving.batching import StepBatch
+
+__all__ = ["StepMemory"]
+
+# A plan is made anew after this many steps, however alike they are: each plan draws its
+# routing, so the mean over a run keeps its noise (kind: assumed; a balance of both).
+_MAX_REUSES = 16
+
+
+class StepMemory:
+    """The last planned step of a replica, and whether it stands for the next one.
+
+    Only steps without prompts are compared. Their sequences and cached tokens, summed
+    over the attention groups, may differ by a share of the planned ones.
+
+    Parameters
+    ----------
+    tolerance_frac : float
+        Largest relative difference of both sums; 0 plans every step.
+    """
+
+    def __init__(self, tolerance_frac: float) -> None:
+        self._tolerance_frac = tolerance_frac
+        self._plan: PlannedStep | None = None
+        self._n_reuses = 0
+
+    def keep(self, plan: PlannedStep) -> None:
+        """Remember a plan.
+
+        Parameters
+        ----------
+        plan : PlannedStep
+            The step that is about to run.
+        """
+        if self._tolerance_frac and not plan.batch.chunks:
+            self._plan = plan
+            self._n_reuses = 0
+
+    def recall(self, batch: StepBatch) -> PlannedStep | None:
+        """Return the remembered plan if it stands for a step.
+
+        Parameters
+        ----------
+        batch : StepBatch
+            What the step computes.
+
+        Returns
+        -------
+        PlannedStep or None
+            None if the step has to be planned.
+        """
+        plan = self._plan
+        if plan is None or batch.chunks or self._n_reuses == _MAX_REUSES:
+            return None
+        pairs = (
+            (batch.decode_sequences, plan.batch.decode_sequences),
+            (batch.decode_kv_tokens, plan.batch.decode_kv_tokens),
+        )
+        for now, then in pairs:
+            planned = int(np.sum(then))
+            if abs(int(np.sum(now)) - planned) > self._tolerance_frac * planned:
+                return None
+        self._n_reuses += 1
+        return plan
