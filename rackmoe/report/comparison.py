@@ -236,7 +236,7 @@ def comparison_tables(outcomes: Sequence[Outcome]) -> tuple[TextTable, TextTable
 
 
 def labels_of(outcomes: Sequence[Outcome]) -> list[str]:
-    """Return what people read above a run: its machine where these differ, else its name.
+    """Return what people read above a run: its machine if no other has it, else its name.
 
     Parameters
     ----------
@@ -246,12 +246,14 @@ def labels_of(outcomes: Sequence[Outcome]) -> list[str]:
     Returns
     -------
     list of str
-        One for each run.
+        One for each run, all different.
     """
     machines = [one.machine for one in outcomes]
-    if len(machines) > 1 and len(set(machines)) == len(machines):
-        return machines
-    return [one.name for one in outcomes]
+    labels = [
+        one.machine if len(outcomes) > 1 and machines.count(one.machine) == 1 else one.name
+        for one in outcomes
+    ]
+    return labels if len(set(labels)) == len(labels) else [one.name for one in outcomes]
 
 
 def breakdown_frame(outcomes: Sequence[Outcome]) -> pd.DataFrame:

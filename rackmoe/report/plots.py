@@ -143,7 +143,8 @@ def draw_latencies(outcomes: Sequence[Outcome]) -> Figure:
         right.set_title("Time per output token")
         right.set_xlabel("TPOT [ms]")
         right.set_xlim(left=0)
-        left.legend(loc="lower right", title="dots: p50, p99")
+        if left.lines:
+            left.legend(loc="lower right", title="dots: p50, p99")
         _finish(figure, outcomes)
     return figure
 
