@@ -88,7 +88,7 @@ class Rack:
             if ledger.remaining[request]:
                 replica.join(request, group=chunk.group)
             else:
-                replica.batcher.release(chunk.group, chunk.past_tokens + chunk.n_tokens)
+                self._leave(replica, chunk)
                 self._end(request)
             return
         if not ledger.remaining[request]:
@@ -201,7 +201,8 @@ class Rack:
     @staticmethod
     def _leave(source: Replica, chunk: PrefillChunk) -> None:
         """Free the memory of a prompt at the replica that computed it."""
-        source.batcher.release(chunk.group, chunk.past_tokens + chunk.n_tokens)
+        n_tokens = chunk.past_tokens + chunk.n_tokens
+        source.batcher.release(chunk.group, n_tokens, request=chunk.request)
         source.wake()
 
     def _reject(self, request: int) -> None:

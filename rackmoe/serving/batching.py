@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from rackmoe.errors import InvariantError
 from rackmoe.model.architecture import Window
+from rackmoe.serving.prefix_cache import PrefixCache
 from rackmoe.serving.running import Finished, RunningSequences
 
 __all__ = [
@@ -98,6 +99,7 @@ class _Prompt:
     request: int
     n_tokens: int
     done_tokens: int = 0
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +115,7 @@ class PrefillChunk:
     n_tokens : int
         Tokens of the piece.
     past_tokens : int
-        Tokens of the prompt computed before.
+        Tokens of the prompt computed before, or found in the prefix cache.
     is_first, is_last : bool
         Whether the piece starts or completes its prompt.
     """
@@ -200,10 +202,13 @@ class Batcher:
     ----------
     limits : BatchLimits
         What bounds a step.
+    cache : PrefixCache, optional
+        Prompt blocks of earlier requests, which need no computing.
     """
 
-    def __init__(self, limits: BatchLimits) -> None:
+    def __init__(self, limits: BatchLimits, *, cache: PrefixCache | None = None) -> None:
         self.limits = limits
+        self.cache = cache
         self.running = RunningSequences(
             n_groups=limits.n_groups,
             block_tokens=limits.block_tokens,
@@ -344,7 +349,7 @@ class Batcher:
         self.release(group, context)
         self.running.add(request, group=group, context=context, remaining=remaining, row=row)
 
-    def release(self, group: int, n_tokens: int) -> None:
+    def release(self, group: int, n_tokens: int, *, request: int | None = None) -> None:
         """Give back the slot and the blocks held for a context.
 
         Parameters
@@ -353,6 +358,8 @@ class Batcher:
             Attention group.
         n_tokens : int
             Context length for which they were held.
+        request : int, optional
+            The request, where it leaves the replica and its prefix cache.
 
         Raises
         ------
@@ -363,6 +370,8 @@ class Batcher:
         self.held_blocks[group] -= self.limits.blocks(n_tokens)
         if self.held_blocks[group] < 0:
             raise InvariantError(f"LAW-03: group {group} got back more KV blocks than it held")
+        if self.cache is not None and request is not None:
+            self.cache.leave(request, n_tokens=n_tokens)
 
     # ------------------------------------------------------------------ steps
     def next_step(self) -> StepBatch | None:
@@ -374,6 +383,8 @@ class Batcher:
             None if there is nothing to compute.
         """
         is_mixed = self.limits.policy is BatchPolicy.MIXED
+        if self.cache is not None:
+            self.cache.shrink(self.free_blocks * self.limits.block_tokens)
         preempted = self._preempt() if is_mixed else ()
         chunks = self._take_chunks(preempted)
         decodes = len(self.running) > 0 and (is_mixed or not chunks)
@@ -411,7 +422,10 @@ class Batcher:
         Finished or None
             Sequences that emitted their last token; None if nothing decoded.
         """
-        return self.running.advance(emitted) if batch.has_decode else None
+        finished = self.running.advance(emitted) if batch.has_decode else None
+        if self.cache is not None:
+            self._store_prefixes(batch, finished)
+        return finished
 
     # ------------------------------------------------------------------ internals
     @property
@@ -439,7 +453,7 @@ class Batcher:
                         group=group,
                         n_tokens=n,
                         past_tokens=prompt.done_tokens,
-                        is_first=prompt.done_tokens == 0,
+                        is_first=prompt.done_tokens == prompt.cached_tokens,
                         is_last=is_last,
                     )
                 )
@@ -470,7 +484,28 @@ class Batcher:
             return None
         queue.prefilling = queue.waiting.popleft()
         self.held_blocks[group] += need
+        if self.cache is not None:
+            self._skip_cached(queue.prefilling, group, self.cache)
         return queue.prefilling
+
+    def _skip_cached(self, prompt: _Prompt, group: int, cache: PrefixCache) -> None:
+        """Start a prompt after the tokens that the prefix cache has."""
+        n_cached = cache.enter(prompt.request, group=group, n_tokens=prompt.n_tokens)
+        prompt.done_tokens = prompt.cached_tokens = n_cached
+        self._queued_tokens[group] -= n_cached
+        self._n_queued_tokens -= n_cached
+
+    def _store_prefixes(self, batch: StepBatch, finished: Finished | None) -> None:
+        """Keep what a step computed for later requests with the same beginning."""
+        if self.cache is None:
+            return
+        for chunk in batch.chunks:
+            n_tokens = chunk.past_tokens + chunk.n_tokens
+            self.cache.computed(chunk.request, n_tokens=n_tokens, is_complete=chunk.is_last)
+        if finished is not None:
+            contexts = finished.contexts.tolist()
+            for request, n_tokens in zip(finished.requests.tolist(), contexts, strict=True):
+                self.cache.leave(request, n_tokens=n_tokens)
 
     def _kept(self, group: int, left: int) -> int:
         """Return the blocks that admission leaves: the watermark, and what decode takes now."""
@@ -489,6 +524,8 @@ class Batcher:
                 before = len(self.running)
                 alone = self.running.n_sequences[group] == 1 and self.held_blocks[group] == 0
                 request, context, remaining = self.running.pop_latest(int(group))
+                if self.cache is not None:
+                    self.cache.leave(request)
                 if len(self.running) != before - 1:
                     raise InvariantError(f"preemption freed nothing in group {group}")
                 out.append(
