@@ -196,7 +196,9 @@ class Rack:
             target.join(request, group=group)
             return
         target.batcher.release(group, chunk.n_tokens)
-        self._end(request)
+        ledger.finish(np.array([request]), now=self._env.now)
+        # the next request of a loop may end as fast: no call inside a call
+        self._tell_later(request)
 
     @staticmethod
     def _leave(source: Replica, chunk: PrefillChunk) -> None:
