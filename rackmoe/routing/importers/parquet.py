@@ -23,13 +23,8 @@ _STEP = ("step", "iteration")
 _MAX_CELLS = 1 << 30  # of a table of counts, which absurd ids would blow up
 _MAX_ROWS = 1 << 31
 _MAX_BYTES = 1 << 34
-_ERRORS = (
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    MemoryError,
-)  # pyarrow's own derive from these
+# what pyarrow raises, or its own errors derive from
+_ERRORS = (OSError, ValueError, TypeError, KeyError, MemoryError, NotImplementedError)
 
 _Columns = dict[str, NDArray[np.int64]]
 
@@ -88,6 +83,8 @@ def _load(file: Any, *, place: str) -> _Columns:  # noqa: ANN401 - pyarrow is op
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     if metadata.num_rows > _MAX_ROWS or sum(one.total_byte_size for one in groups) > _MAX_BYTES:
         raise ValueError(f"{metadata.num_rows} rows")
+    if not metadata.num_rows:
+        raise TraceError(f"{place}: 0 rows; expected a table with rows; export it again")
     names = set(file.schema_arrow.names)
     is_count = bool(names & set(_COUNT))
     known = (_STEP, _LAYER, _EXPERT, _COUNT) if is_count else (_REQUEST, _TOKEN, _LAYER, _IDS)
@@ -95,39 +92,41 @@ def _load(file: Any, *, place: str) -> _Columns:  # noqa: ANN401 - pyarrow is op
     wanted = [name for listed in found.values() for name in listed]
     table = file.read(columns=wanted)
     columns = {
-        key: _column(table[name], is_list=key == _IDS[0], place=f"{place}: {name}")
+        key: _column(table[name], key=key, place=f"{place}: {name}")
         for key, listed in found.items()
         for name in listed
     }
     optional = {_STEP[0], _REQUEST[0]}
     missing = [key for key in found if key not in columns and key not in optional]
-    if missing or not metadata.num_rows:
+    if missing:
         raise TraceError(
-            f"{place}: columns {', '.join(sorted(names))[:60]}, {metadata.num_rows} rows; "
-            f"expected rows with {', '.join(sorted(found.keys() - optional))}; rename them"
+            f"{place}: columns {', '.join(sorted(names))[:60]}; "
+            f"expected {', '.join(sorted(found.keys() - optional))}; rename them"
         )
     return columns
 
 
-def _column(column: Any, *, is_list: bool, place: str) -> NDArray[np.int64]:  # noqa: ANN401 - likewise
-    """Return a column as integers; words are numbered in order of first appearance."""
+def _column(column: Any, *, key: str, place: str) -> NDArray[np.int64]:  # noqa: ANN401 - likewise
+    """Return a column as integers; names of requests are numbered as they appear."""
     array = column.combine_chunks()
-    if column.null_count:
-        raise TraceError(f"{place}: {column.null_count} nulls; expected none; fill the table")
-    if is_list:
-        widths = np.diff(np.asarray(array.offsets)) if hasattr(array, "offsets") else None
-        flat = np.asarray(array.flatten())
-        is_ragged = widths is not None and widths.size > 0 and (widths != widths[0]).any()
-        if is_ragged or flat.dtype.kind not in "iu" or not flat.size:
-            raise TraceError(
-                f"{place}: ragged or no integers; expected lists of one length; fix it"
-            )
-        return flat.astype(np.int64).reshape(len(array), -1)
-    values = np.asarray(array)
-    if values.dtype.kind in "iu":
-        return values.astype(np.int64)
-    _, first, order = np.unique(values.astype(str), return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[order].astype(np.int64)
+    is_list = key == _IDS[0]
+    if column.null_count or (is_list and not hasattr(array, "flatten")):
+        raise TraceError(
+            f"{place}: {column.null_count} nulls in {str(column.type)[:20]}; expected "
+            f"{'lists' if is_list else 'values'} in each row; fill the table"
+        )
+    values = np.asarray(array.flatten() if is_list else array)
+    if key == _REQUEST[0] and values.dtype.kind not in "iu":
+        _, first, order = np.unique(values.astype(str), return_index=True, return_inverse=True)
+        return np.argsort(np.argsort(first))[order].astype(np.int64)
+    lengths = np.unique(np.diff(np.asarray(getattr(array, "offsets", [0, 1]))))
+    if values.dtype.kind not in "iu" or lengths.size != 1:
+        raise TraceError(
+            f"{place}: {str(column.type)[:20]}, lists of {lengths.size} lengths; expected "
+            "integers, lists of one length; export it again"
+        )
+    whole = values.astype(np.int64)
+    return whole.reshape(len(array), -1) if is_list else whole
 
 
 def _tokens(columns: _Columns, *, place: str) -> TokenDraft:
@@ -140,6 +139,7 @@ def _tokens(columns: _Columns, *, place: str) -> TokenDraft:
     is_whole = not rest and bool(
         (layer[order].reshape(n_tokens, -1) == layers).all()
         and (key.reshape(n_tokens, -1, 2) == key[:: layers.size, None]).all()
+        and len(np.unique(key[:: layers.size], axis=0)) == n_tokens
     )
     if not is_whole:
         raise TraceError(

@@ -13,7 +13,7 @@ from rackmoe.routing.importers.arrays import NPY_MAGIC, map_npy, parse_npy
 from rackmoe.routing.importers.bounded import decode_base64, files_in, json_lines, read_json
 from rackmoe.routing.importers.drafts import TokenDraft, join_requests, known_prompts
 from rackmoe.routing.importers.facts import ImportHints, ModelFacts, needed
-from rackmoe.routing.importers.values import is_count
+from rackmoe.routing.importers.values import integer_array, is_count
 
 __all__ = ["read"]
 
@@ -31,8 +31,8 @@ class _Response:
     Attributes
     ----------
     payload : object
-        Base64 text of its routed experts; a list of texts where prompt and output
-        are apart.
+        Its routed experts, as base64 text or lists; a pair where prompt and output are
+        apart.
     n_prompt, n_output : int or None
         Tokens, where the response says them.
     n_skipped : int
@@ -131,7 +131,7 @@ def _unpack(value: object, *, place: str) -> Iterator[_Response]:
         is_shared = len(answers) > 1 and "completion_tokens" not in {**answer, **_meta(answer)}
         payload = told.get("routed_experts")
         if "prompt_routed_experts" in told:
-            payload = [told["prompt_routed_experts"], payload]
+            payload = (told["prompt_routed_experts"], payload)
         yield _Response(
             payload=payload,
             n_prompt=_count(told.get("prompt_tokens")),
@@ -151,7 +151,7 @@ def _count(value: object) -> int | None:
 
 
 def _rows(response: _Response, *, facts: ModelFacts) -> NDArray[np.integer]:
-    listed = response.payload if isinstance(response.payload, list) else [response.payload]
+    listed = response.payload if isinstance(response.payload, tuple) else (response.payload,)
     parts = [_decode(text, response=response, facts=facts) for text in listed]
     if len({part.shape[1:] for part in parts}) != 1:
         raise TraceError(
@@ -165,6 +165,8 @@ def _decode(text: object, *, response: _Response, facts: ModelFacts) -> NDArray[
     place = f"{response.place}: routed_experts"
     if not text:
         raise TraceError(f"{place}: empty; {_BYPASS}")
+    if isinstance(text, list):
+        return integer_array(text, place=place, n_axes=_N_AXES)
     data = decode_base64(text, place=place)
     if data.startswith(NPY_MAGIC):
         return _check_axes(parse_npy(data, place=place), place=place)

@@ -80,7 +80,7 @@ def read_safetensors(path: Path) -> dict[str, NDArray[np.integer]]:
 def _view(entry: object, *, buffer: NDArray[np.uint8], place: str) -> NDArray[np.integer]:
     fields: dict[str, Any] = entry if isinstance(entry, dict) else {}
     dtype, shape, span = (fields.get(name) for name in ("dtype", "shape", "data_offsets"))
-    if dtype not in _DTYPES:
+    if not isinstance(dtype, str) or dtype not in _DTYPES:
         raise TraceError(
             f"{place}: dtype {str(dtype)[:20]!r}; expected integers; check what was recorded"
         )

@@ -158,10 +158,6 @@ def _kept_rows(
             "layer; tokens of CUDA-graph padding or of a kernel that bypasses the recorder: "
             "record without them"
         )
-    if not kept.any():
-        raise TraceError(
-            f"{place}: padding only; expected tokens; the kernel bypassed the recorder"
-        )
     return kept, notes
 
 
