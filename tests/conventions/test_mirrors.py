@@ -18,7 +18,7 @@ def test_module_has_its_unit_test(module, root):
         pytest.skip("nothing to test")
     inside = module.path.relative_to(root / "rackmoe")
     # the tests of a package's __init__ carry the name of the package
-    name = inside.parent.name if module.is_package else inside.stem
+    name = (inside.parent.name or "rackmoe") if module.is_package else inside.stem
     folder = inside.parent.parent if module.is_package else inside.parent
     mirror = root / "tests" / "unit" / folder / f"test_{name.strip('_')}.py"
     assert mirror.is_file(), f"STYLE 8: write {mirror.relative_to(root).as_posix()}"
@@ -29,6 +29,8 @@ def test_unit_test_has_its_module(unit_test, root):
     name = unit_test.stem.removeprefix("test_")
     package = root / "rackmoe" / inside.parent
     candidates = [package / f"{name}.py", package / f"__{name}__.py", package / name]
+    if inside.name == "test_rackmoe.py":
+        candidates = [package / "__init__.py"]
     assert any(path.exists() for path in candidates), f"STYLE 8: {inside} tests no module"
 
 

@@ -1,0 +1,87 @@
+import json
+
+import pytest
+
+from rackmoe.backend.collectives import CollectiveBook
+from rackmoe.backend.operator_files import FitReport
+from rackmoe.schema.quantities import Kind
+from rackmoe.study.calibration import kernels, network
+
+
+@pytest.fixture
+def fitted(monkeypatch):
+    """Replace the fits, which take minutes, by one kernel."""
+    report = FitReport(
+        file="gemm.csv", date="2026-01-01", n_rows=5, n_held_out=4, error_median=0.1, error_p90=0.2
+    )
+    fit = kernels.KernelFit(
+        gpu="h200",
+        operator="gemm",
+        source="engine",
+        kernel="k",
+        dtype="bf16",
+        constants=None,
+        kind=Kind.FITTED,
+        report=report,
+    )
+    asked = []
+
+    def calibrate(folder, *, date):
+        asked.append((folder, date))
+        return (
+            fit,
+            kernels.KernelFit(
+                gpu="h200",
+                operator="gemm",
+                source="e",
+                kernel="k",
+                dtype="fp8",
+                constants=None,
+                kind=Kind.ASSUMED,
+            ),
+        )
+
+    monkeypatch.setattr(kernels, "calibrate_kernels", calibrate)
+    return asked
+
+
+def test_quality_of_the_fits_is_printed_and_nothing_written(run, fitted, tmp_path):
+    ran = run("calibrate", "kernels", "--date", "2026-02-03", "--format", "json")
+    assert ran.code == 0
+    rows = json.loads(ran.out)
+    assert [row["error_median"] for row in rows] == [0.1, None]
+    assert rows[1]["kind"] == "assumed"
+    ((folder, date),) = fitted
+    assert folder.name == "kernels"
+    assert date == "2026-02-03"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_are_written_where_asked(run, fitted, tmp_path, monkeypatch):
+    written = []
+
+    def write(fits, *, folder):
+        written.append((len(fits), folder))
+        return (folder / "h200.yaml",)
+
+    monkeypatch.setattr(kernels, "write_operator_files", write)
+    ran = run("calibrate", "kernels", "--tables", tmp_path, "-o", tmp_path / "new")
+    assert "h200.yaml" in ran.err
+    assert written == [(2, tmp_path / "new")]
+    assert fitted[0][0] == tmp_path
+
+
+def test_network_fits_are_printed_and_written_where_asked(run, tmp_path, monkeypatch):
+    book = CollectiveBook(gpu="h200", exchanges=(), collectives=())
+    monkeypatch.setattr(network, "fit_books", lambda: {"h200": book})
+    asked = []
+    monkeypatch.setattr(
+        network,
+        "calibrate_network",
+        lambda output, *, date: asked.append((output, date)) or {"h200": output / "h200.yaml"},
+    )
+    assert run("calibrate", "network", "--format", "csv").code == 0
+    assert asked == []
+    ran = run("calibrate", "network", "-o", tmp_path, "--date", "2026-02-03")
+    assert asked == [(tmp_path, "2026-02-03")]
+    assert "h200.yaml" in ran.err

@@ -1,0 +1,44 @@
+import json
+
+from rackmoe.routing.trace_files import load_token_trace
+
+GENERATE = ("trace", "generate", "--model", "gpt-oss-20b", "--statistics", "uniform")
+
+
+def test_info_says_what_a_trace_holds(run):
+    data = json.loads(run("trace", "info", "tiny_moe_trace", "--format", "json").out)
+    assert data["format"] == "routing"
+    assert data["n_tokens"] > 0
+    assert "rate_requests_per_s" in run("trace", "info", "azure_conv_2023").out
+
+
+def test_generated_trace_is_labeled_and_the_same_for_a_seed(run, tmp_path):
+    paths = [tmp_path / "a.npz", tmp_path / "b.npz", tmp_path / "c.npz"]
+    for path, seed in zip(paths, ("1", "1", "2"), strict=True):
+        ran = run(*GENERATE, "--tokens", "64", "--requests", "2", "--seed", seed, "-o", path)
+        assert ran.code == 0
+    contents = [path.read_bytes() for path in paths]
+    assert contents[0] == contents[1] != contents[2]
+    trace = load_token_trace(paths[0])
+    assert trace.n_tokens == 64
+    assert "generated" in trace.header.source
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in paths}
+
+
+def test_existing_trace_is_kept_unless_asked(run, tmp_path):
+    path = tmp_path / "a.npz"
+    path.write_text("mine")
+    ran = run(*GENERATE, "--tokens", "8", "--requests", "1", "-o", path)
+    assert ran.code == 2
+    assert "the file exists" in ran.err
+    assert path.read_text() == "mine"
+    assert run(*GENERATE, "--tokens", "8", "--requests", "1", "-o", path, "--overwrite").code == 0
+    assert load_token_trace(path).n_tokens == 8
+
+
+def test_failed_generation_leaves_nothing_behind(run, tmp_path):
+    ran = run(*GENERATE, "--tokens", "1", "--requests", "2", "-o", tmp_path / "a.npz")
+    assert ran.code == 2
+    assert "expected at least one token each" in ran.err
+    assert run(*GENERATE, "-o", tmp_path / "a.txt").code == 2
+    assert list(tmp_path.iterdir()) == []
