@@ -57,13 +57,14 @@ def _moments(
     total_s: float,
     change_s: NDArray[np.float64],
     factor: NDArray[np.float64],
-    order: NDArray[np.int64],
+    orders: NDArray[np.int64],
     moments: NDArray[np.float64],
 ) -> None:
     # Rows of moments, one column per start and then per change: the time, what all
     # ranks together have yet to send, and their total speed before and after it.
     n_ranks = start_s.size
-    end_order = order.copy()
+    order, end_order = orders[0], orders[1]
+    sort_order(start_s, order)
     sort_order(send_end_s, end_order)
     n_changes = change_s.size
     starts, ends, changes = 0, 0, 0
@@ -97,16 +98,17 @@ def _moments(
 
 
 @njit(cache=True)
-def _candidates(moments: NDArray[np.float64], least: float, most: float) -> NDArray[np.float64]:
-    # The moments at which the backlog of any of these ports can begin.
-    kept = np.empty_like(moments)
+def _keep_candidates(
+    moments: NDArray[np.float64], n_moments: int, least: float, most: float
+) -> int:
+    # Move the moments at which the backlog of any port can begin to the front.
     n_kept = 0
-    for k in range(moments.shape[1]):
+    for k in range(n_moments):
         if moments[3, k] >= least and moments[2, k] < most:
             for row in range(4):
-                kept[row, n_kept] = moments[row, k]
+                moments[row, n_kept] = moments[row, k]
             n_kept += 1
-    return kept[:, :n_kept]
+    return n_kept
 
 
 @njit(cache=True)
@@ -118,10 +120,11 @@ def _busy_end_s(
     low_rate: float,
     high_rate: float,
     moments: NDArray[np.float64],
+    n_moments: int,
 ) -> float:
     # Latest end of a busy period of one port, or minus infinity without any.
     best_s = -np.inf
-    for k in range(moments.shape[1]):
+    for k in range(n_moments):
         if moments[3, k] >= low_rate and moments[2, k] < high_rate:
             sent_s = (moments[0, k] - begin_s) * speed
             own_speed = speed if 0.0 <= sent_s < egress_s else 0.0
@@ -140,6 +143,7 @@ def _busy_end_varying_s(
     low_rate: float,
     high_rate: float,
     moments: NDArray[np.float64],
+    n_moments: int,
     change_s: NDArray[np.float64],
     egress_factor: NDArray[np.float64],
     ingress_factor: NDArray[np.float64],
@@ -148,7 +152,7 @@ def _busy_end_varying_s(
     # serves one second per second.
     best_s = -np.inf
     begun_s = served_s(begin_s, change_s, egress_factor, d)
-    for k in range(moments.shape[1]):
+    for k in range(n_moments):
         if moments[3, k] >= low_rate and moments[2, k] < high_rate:
             sent_s = served_s(moments[0, k], change_s, egress_factor, d) - begun_s
             row = np.searchsorted(change_s, moments[0, k], side="right")
@@ -164,20 +168,18 @@ def _busy_end_varying_s(
 
 @njit(cache=True)
 def _late_ports(
-    start_s: NDArray[np.float64],
+    start_s: float,
     total_s: float,
     egress_s: NDArray[np.float64],
     ingress_s: NDArray[np.float64],
     change_s: NDArray[np.float64],
     ingress_factor: NDArray[np.float64],
     end_s: NDArray[np.float64],
-) -> NDArray[np.int64]:
+    late: NDArray[np.int64],
+) -> int:
     # Ports whose busy period, which holds at most all work, can end after end_s; it begins
     # at a start, or at a change.
-    latest_s = start_s.max()
-    if change_s.size:
-        latest_s = max(latest_s, change_s[-1])
-    late = np.empty(end_s.size, np.int64)
+    latest_s = max(start_s, change_s[-1]) if change_s.size else start_s
     n_late = 0
     for d in range(end_s.size):
         if change_s.size:
@@ -187,33 +189,42 @@ def _late_ports(
         if bound_s > end_s[d]:
             if total_s <= egress_s[d]:
                 # data without a sender: all of it arrives with the last start
-                alone_s = finish_s(start_s.max(), ingress_s[d], change_s, ingress_factor, d)
+                alone_s = finish_s(start_s, ingress_s[d], change_s, ingress_factor, d)
                 end_s[d] = max(end_s[d], alone_s)
             elif ingress_s[d] > 0.0:
                 late[n_late] = d
                 n_late += 1
-    return late[:n_late]
+    return n_late
 
 
 @njit(cache=True)
 def _backlog_rates(
     late: NDArray[np.int64],
+    n_late: int,
     total_s: float,
     egress_s: NDArray[np.float64],
     ingress_s: NDArray[np.float64],
     egress_factor: NDArray[np.float64],
     ingress_factor: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    # For each port: arrivals at nominal speed that fill it; least arrivals after and most
-    # before the moment at which a backlog begins.
-    rates = np.empty((3, late.size))
-    for i in range(late.size):
+    rates: NDArray[np.float64],
+) -> tuple[float, float]:
+    # Rows of rates for each port: arrivals at nominal speed that fill it; least arrivals
+    # after and most before the moment at which a backlog begins. Returns the extremes.
+    least, most = np.inf, -np.inf
+    for i in range(n_late):
         d = late[i]
+        slowest, fastest, sender = ingress_factor[0, d], ingress_factor[0, d], egress_factor[0, d]
+        for k in range(1, ingress_factor.shape[0]):
+            slowest = max(slowest, ingress_factor[k, d])
+            fastest = min(fastest, ingress_factor[k, d])
+            sender = min(sender, egress_factor[k, d])
         rate = (total_s - egress_s[d]) / ingress_s[d]
         rates[0, i] = rate
-        rates[1, i] = rate / ingress_factor[:, d].max()
-        rates[2, i] = rate / ingress_factor[:, d].min() + 1.0 / egress_factor[:, d].min()
-    return rates
+        rates[1, i] = rate / slowest
+        rates[2, i] = rate / fastest + 1.0 / sender
+        least = min(least, rates[1, i])
+        most = max(most, rates[2, i])
+    return least, most
 
 
 @njit(cache=True)
@@ -225,9 +236,10 @@ def busy_ends(
     change_s: NDArray[np.float64],
     egress_factor: NDArray[np.float64],
     ingress_factor: NDArray[np.float64],
-    order: NDArray[np.int64],
+    orders: NDArray[np.int64],
     floor_s: float,
     end_s: NDArray[np.float64],
+    scratch: NDArray[np.float64],
 ) -> None:
     """Compute when each port has worked off its backlog, if later than `floor_s`.
 
@@ -241,25 +253,34 @@ def busy_ends(
         Times at which ports change speed. [s]
     egress_factor, ingress_factor : ndarray of shape (n_changes + 1, n_ranks)
         Slowdown factors of the ports.
-    order : ndarray of shape (n_ranks,)
-        A permutation of the ranks; sorted by start on return if it was needed.
+    orders : ndarray of shape (3, n_ranks)
+        Two permutations of the ranks, by start and by end, best those that the
+        previous call left, and room for a list of ranks.
     floor_s : float
         Ends at or before this time are not worth computing. [s]
     end_s : ndarray of shape (n_ranks,)
         Result: the end of the last busy period where later than `floor_s`,
         otherwise `floor_s` or earlier. [s]
+    scratch : ndarray of shape (7, n_ranks + n_changes or more)
+        Room to work in.
     """
-    total_s = egress_s.sum()
-    end_s[:] = floor_s
-    late = _late_ports(start_s, total_s, egress_s, ingress_s, change_s, ingress_factor, end_s)
-    if late.size == 0:
+    total_s, latest_s = 0.0, -np.inf
+    for r in range(start_s.size):
+        total_s += egress_s[r]
+        latest_s = max(latest_s, start_s[r])
+        end_s[r] = floor_s
+    late, moments, rates = orders[2], scratch[:4], scratch[4:]
+    n_late = _late_ports(
+        latest_s, total_s, egress_s, ingress_s, change_s, ingress_factor, end_s, late
+    )
+    if n_late == 0:
         return
-    rates = _backlog_rates(late, total_s, egress_s, ingress_s, egress_factor, ingress_factor)
-    sort_order(start_s, order)
-    moments = np.empty((4, start_s.size + change_s.size))
-    _moments(start_s, send_end_s, total_s, change_s, egress_factor, order, moments)
-    moments = _candidates(moments, rates[1].min(), rates[2].max())
-    for i in range(late.size):
+    least, most = _backlog_rates(
+        late, n_late, total_s, egress_s, ingress_s, egress_factor, ingress_factor, rates
+    )
+    _moments(start_s, send_end_s, total_s, change_s, egress_factor, orders, moments)
+    n_kept = _keep_candidates(moments, start_s.size + change_s.size, least, most)
+    for i in range(n_late):
         d = late[i]
         if change_s.size == 0:
             end_s[d] = _busy_end_s(
@@ -270,6 +291,7 @@ def busy_ends(
                 rates[1, i],
                 rates[2, i],
                 moments,
+                n_kept,
             )
         else:
             end_s[d] = _busy_end_varying_s(
@@ -280,6 +302,7 @@ def busy_ends(
                 rates[1, i],
                 rates[2, i],
                 moments,
+                n_kept,
                 change_s,
                 egress_factor,
                 ingress_factor,
@@ -294,9 +317,10 @@ def receive_ends(
     change_s: NDArray[np.float64],
     egress_factor: NDArray[np.float64],
     ingress_factor: NDArray[np.float64],
-    order: NDArray[np.int64],
+    orders: NDArray[np.int64],
     send_end_s: NDArray[np.float64],
     end_s: NDArray[np.float64],
+    scratch: NDArray[np.float64],
 ) -> None:
     r"""Compute when each port has received everything, start-up latency apart.
 
@@ -311,12 +335,14 @@ def receive_ends(
         Times at which ports change speed. [s]
     egress_factor, ingress_factor : ndarray of shape (n_changes + 1, n_ranks)
         Slowdown factors of the ports.
-    order : ndarray of shape (n_ranks,)
-        A permutation of the ranks, best the one that the previous call left;
-        on return sorted by start if the order was needed.
+    orders : ndarray of shape (3, n_ranks)
+        Two permutations of the ranks, by start and by end, best those that the
+        previous call left, and room for a list of ranks.
     send_end_s, end_s : ndarray of shape (n_ranks,)
         Results: when each rank has sent everything, and when each rank holds
         everything. [s]
+    scratch : ndarray of shape (7, n_ranks + n_changes or more)
+        Room to work in.
 
     Notes
     -----
@@ -342,7 +368,9 @@ def receive_ends(
        Proc. Cambridge Philos. Soc., vol. 48, no. 2, pp. 277-289, 1952.
     """
     finish_all(start_s, egress_s, change_s, egress_factor, send_end_s)
-    sent_s = send_end_s.max()
+    sent_s = -np.inf
+    for s in range(start_s.size):
+        sent_s = max(sent_s, send_end_s[s])
     busy_ends(
         start_s,
         send_end_s,
@@ -351,9 +379,10 @@ def receive_ends(
         change_s,
         egress_factor,
         ingress_factor,
-        order,
+        orders,
         sent_s,
         end_s,
+        scratch,
     )
     for d in range(start_s.size):
         end_s[d] = max(end_s[d], sent_s)

@@ -21,7 +21,8 @@ def _exchange(
     change_s: NDArray[np.float64],
     egress_factor: NDArray[np.float64],
     ingress_factor: NDArray[np.float64],
-    order: NDArray[np.int64],
+    orders: NDArray[np.int64],
+    scratch: NDArray[np.float64],
     sent_s: NDArray[np.float64],
     held_s: NDArray[np.float64],
     parts_s: NDArray[np.float64],
@@ -34,11 +35,13 @@ def _exchange(
         change_s,
         egress_factor,
         ingress_factor,
-        order,
+        orders,
         sent_s,
         held_s,
+        scratch,
     )
-    held_s += latency_s
+    for r in range(begin_s.size):
+        held_s[r] += latency_s
     if parts_s.shape[0] == 0:
         return
     for r in range(begin_s.size):
@@ -130,17 +133,22 @@ def run_layers(
     sent_s = np.empty(n_ranks)
     held_s = np.empty(n_ranks)
     begin_s = np.empty(n_ranks)
-    dispatch_order = np.arange(n_ranks)
-    combine_order = np.arange(n_ranks)
+    dispatch_orders, combine_orders = np.empty((2, 3, n_ranks), np.int64)
+    dispatch_orders[:] = np.arange(n_ranks)
+    combine_orders[:] = np.arange(n_ranks)
+    scratch = np.empty((7, n_ranks + change_s.size))
+    pre_part_s, dispatch_parts_s, shared_part_s = parts_s[0:1], parts_s[1:3], parts_s[3:4]
+    expert_part_s, combine_parts_s = parts_s[4:5], parts_s[5:7]
     for layer in range(n_layers):
         while change_s.size and change_s[0] <= clock_s.min():
             change_s = change_s[1:]
             compute_factor = compute_factor[1:]
             egress_factor = egress_factor[1:]
             ingress_factor = ingress_factor[1:]
-        _compute(clock_s, pre_s[layer], change_s, compute_factor, ready_s, parts_s[0:1])
-        held_s[:] = ready_s
-        if connected:
+        _compute(clock_s, pre_s[layer], change_s, compute_factor, ready_s, pre_part_s)
+        if not connected:
+            held_s[:] = ready_s
+        else:
             _exchange(
                 ready_s,
                 out_s[layer],
@@ -149,10 +157,11 @@ def run_layers(
                 change_s,
                 egress_factor,
                 ingress_factor,
-                dispatch_order,
+                dispatch_orders,
+                scratch,
                 sent_s,
                 held_s,
-                parts_s[1:3],
+                dispatch_parts_s,
             )
         _shared(
             ready_s if overlap_shared else held_s,
@@ -161,9 +170,9 @@ def run_layers(
             change_s,
             compute_factor,
             begin_s,
-            parts_s[3:4],
+            shared_part_s,
         )
-        _compute(begin_s, expert_s[layer], change_s, compute_factor, clock_s, parts_s[4:5])
+        _compute(begin_s, expert_s[layer], change_s, compute_factor, clock_s, expert_part_s)
         if connected:
             _exchange(
                 clock_s,
@@ -173,14 +182,19 @@ def run_layers(
                 change_s,
                 egress_factor,
                 ingress_factor,
-                combine_order,
+                combine_orders,
+                scratch,
                 sent_s,
                 held_s,
-                parts_s[5:7],
+                combine_parts_s,
             )
-            clock_s[:] = held_s
-        clocks_s[layer] = clock_s
-        layer_end_s[layer] = clock_s.max()
+            for r in range(n_ranks):
+                clock_s[r] = held_s[r]
+        latest_s = -np.inf
+        for r in range(n_ranks):
+            clocks_s[layer, r] = clock_s[r]
+            latest_s = max(latest_s, clock_s[r])
+        layer_end_s[layer] = latest_s
 
 
 @njit(cache=True)

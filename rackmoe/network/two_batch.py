@@ -231,7 +231,8 @@ def _exchange(
     change_s: NDArray[np.float64],
     egress_factor: NDArray[np.float64],
     ingress_factor: NDArray[np.float64],
-    order: NDArray[np.int64],
+    orders: NDArray[np.int64],
+    scratch: NDArray[np.float64],
     port_s: NDArray[np.float64],
     busy_s: NDArray[np.float64],
     overlaps: NDArray[np.int64],
@@ -245,8 +246,10 @@ def _exchange(
             overlaps[r] += 1
     send_end_s = np.empty(n_ranks)
     finish_all(begin_s, egress_s, change_s, egress_factor, send_end_s)
-    sent_s = send_end_s.max()
-    floor_s = send_end_s.min()
+    sent_s, floor_s = -np.inf, np.inf
+    for r in range(n_ranks):
+        sent_s = max(sent_s, send_end_s[r])
+        floor_s = min(floor_s, send_end_s[r])
     busy_ends(
         begin_s,
         send_end_s,
@@ -255,11 +258,14 @@ def _exchange(
         change_s,
         egress_factor,
         ingress_factor,
-        order,
+        orders,
         floor_s,
         arrived_s,
+        scratch,
     )
-    taken_s = arrived_s.max()
+    taken_s = -np.inf
+    for r in range(n_ranks):
+        taken_s = max(taken_s, arrived_s[r])
     for r in range(n_ranks):
         busy_s[0, r] += send_end_s[r] - begin_s[r]
         received_s = finish_s(begin_s[r], ingress_s[r], change_s, ingress_factor, r)
@@ -286,7 +292,9 @@ def _run_two_batches(
     n_layers, _, n_ranks = clocks_s.shape
     compute_s, port_s = state_s[0], state_s[1]
     arrived_s = np.empty((2, n_ranks))
-    order = np.arange(n_ranks)
+    orders = np.empty((3, n_ranks), np.int64)
+    orders[:] = np.arange(n_ranks)
+    scratch = np.empty((7, n_ranks + change_s.size))
     for layer in range(n_layers):
         while change_s.size and change_s[0] <= compute_s.min():
             change_s = change_s[1:]
@@ -306,7 +314,8 @@ def _run_two_batches(
                     change_s,
                     egress_factor,
                     ingress_factor,
-                    order,
+                    orders,
+                    scratch,
                     port_s,
                     busy_s,
                     overlaps,
@@ -329,7 +338,8 @@ def _run_two_batches(
                     change_s,
                     egress_factor,
                     ingress_factor,
-                    order,
+                    orders,
+                    scratch,
                     port_s,
                     busy_s,
                     overlaps,

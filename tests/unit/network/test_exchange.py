@@ -24,9 +24,10 @@ def ends_s(start_s, egress_s, ingress_s, slowdown=None):
         slow.change_s,
         slow.egress,
         slow.ingress,
-        np.arange(n_ranks),
+        np.tile(np.arange(n_ranks), (3, 1)),
         sent_s,
         held_s,
+        np.empty((7, n_ranks + slow.change_s.size)),
     )
     return sent_s, held_s
 
@@ -95,9 +96,9 @@ def test_ends_before_the_floor_are_not_computed():
     result_s = np.empty(3)
     ones = np.ones((1, 3))
     ingress_s = np.array([1.5, 5.0, 2.0])
-    busy_ends(
-        start_s, egress_s, egress_s, ingress_s, NO_CHANGE, ones, ones, np.arange(3), 4.5, result_s
-    )
+    orders, scratch = np.tile(np.arange(3), (3, 1)), np.empty((7, 3))
+    args = (start_s, egress_s, egress_s, ingress_s, NO_CHANGE, ones, ones, orders, 4.5)
+    busy_ends(*args, result_s, scratch)
     assert result_s.tolist() == [4.5, 5.0, 4.5]
 
 
