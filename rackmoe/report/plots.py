@@ -14,7 +14,7 @@ from rackmoe.errors import ConfigError
 from rackmoe.report.comparison import HEADLINES, MS_PER_S, Headline, labels_of
 from rackmoe.report.numbers import show_number
 from rackmoe.report.outcome import Outcome, outcome_of
-from rackmoe.report.theme import PART_COLORS, figure_style, machine_color
+from rackmoe.report.theme import PART_COLORS, Drawing, figure_style, machine_color
 from rackmoe.simulation import Result
 
 __all__ = [
@@ -106,7 +106,7 @@ def draw_comparison(outcomes: Sequence[Outcome]) -> Figure:
     n_rows = -(-len(lines) // n_columns)
     height_inch = 0.8 + n_rows * (0.75 + 0.3 * len(outcomes))
     with figure_style():
-        figure = Figure(figsize=(9.0, height_inch), layout="constrained")
+        figure = Drawing(figsize=(9.0, height_inch), layout="constrained")
         grid = figure.subplots(n_rows, n_columns, squeeze=False, sharey=True)
         panels = grid.ravel().tolist()
         for panel, line in zip(panels, lines, strict=True):
@@ -129,7 +129,7 @@ def draw_latencies(outcomes: Sequence[Outcome]) -> Figure:
         Two panels of empirical distribution functions, with a dot at p50 and at p99.
     """
     with figure_style():
-        figure = Figure(figsize=(9.0, 3.6), layout="constrained")
+        figure = Drawing(figsize=(9.0, 3.6), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         _distributions(left, "ttft_s", outcomes)
         _distributions(right, "tpot_s", outcomes)
@@ -176,7 +176,7 @@ def draw_breakdown(outcomes: Sequence[Outcome]) -> Figure:
     }
     heights = [0.75 + 0.32 * len(drawn) for drawn in bars.values()]
     with figure_style():
-        figure = Figure(figsize=(9.0, 1.3 + sum(heights)), layout="constrained")
+        figure = Drawing(figsize=(9.0, 1.3 + sum(heights)), layout="constrained")
         panels = figure.subplots(
             len(pools), 1, squeeze=False, gridspec_kw={"height_ratios": heights}
         ).ravel()
@@ -215,7 +215,7 @@ def draw_expert_load(outcomes: Sequence[Outcome]) -> Figure:
             " draw another run"
         )
     with figure_style():
-        figure = Figure(figsize=(9.0, 0.9 + 2.4 * len(drawn)), layout="constrained")
+        figure = Drawing(figsize=(9.0, 0.9 + 2.4 * len(drawn)), layout="constrained")
         panels = figure.subplots(len(drawn), 1, squeeze=False).ravel().tolist()
         for panel, one, label in zip(panels, drawn, labels_of(drawn), strict=True):
             _heat_map(figure, panel, one, label=label)

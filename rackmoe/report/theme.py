@@ -1,6 +1,7 @@
 """What every figure looks like: one color for each machine, and the same bytes on every run."""
 
 import hashlib
+import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,14 @@ from matplotlib.figure import Figure
 
 from rackmoe.errors import ConfigError
 
-__all__ = ["MACHINE_COLORS", "PART_COLORS", "figure_style", "machine_color", "save_figure"]
+__all__ = [
+    "MACHINE_COLORS",
+    "PART_COLORS",
+    "Drawing",
+    "figure_style",
+    "machine_color",
+    "save_figure",
+]
 
 # Greens for NVL72 racks, blues to reds for HGX by generation; told apart in gray and with
 # color blindness by lightness, and by hatches and labels in the figures.
@@ -95,6 +103,19 @@ def figure_style() -> Iterator[None]:
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
         yield
+
+
+class Drawing(Figure):
+    """A figure that a notebook shows without any set-up."""
+
+    def _repr_png_(self) -> bytes:
+        """Return the picture for a notebook, equal for equal figures."""
+        picture = io.BytesIO()
+        with figure_style():
+            self.savefig(
+                picture, format="png", metadata={"Software": "rackmoe"}, bbox_inches="tight"
+            )
+        return picture.getvalue()
 
 
 def save_figure(figure: Figure, *, path: Path | str) -> Path:
