@@ -1,0 +1,118 @@
+"""Which laws and limits a pool gets."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import simpy
+from strategies import Case, Shape, build
+
+from rackmoe.engine.assembly import build_replicas, plan_pool
+from rackmoe.engine.exchanges import DispatchCombine, ExpertReduce, LocalExperts
+from rackmoe.engine.ledger import Ledger
+from rackmoe.engine.routing_sources import RoutingInputs
+from rackmoe.errors import CapacityError
+from rackmoe.model.architecture import Window
+from rackmoe.records import Pool, Records
+from rackmoe.serving.batching import BatchPolicy, GroupChoice
+from rackmoe.streams import Streams
+
+
+def pool_plan(case, folder, name="aggregated"):
+    scenario = build(case, folder)
+    return plan_pool(scenario, name, routing=RoutingInputs(scenario, streams=Streams(0)))
+
+
+def test_limits_come_from_scenario_backend_and_memory(small_files):
+    case = Case(
+        policy="prefill_first",
+        group_choice="least_kv",
+        block_tokens=8,
+        kv_tokens=100,
+        max_batch=3,
+        max_tokens=50,
+        pools=(Shape(attention_dp=4, ep=4),),
+    )
+    limits = pool_plan(case, small_files).limits
+    assert limits.n_groups == 4
+    assert (limits.max_sequences, limits.max_tokens_per_step) == (3, 50)
+    # 100 or 101 tokens are 12 full blocks of 8
+    assert (limits.block_tokens, limits.kv_blocks) == (8, 12)
+    assert limits.policy is BatchPolicy.PREFILL_FIRST
+    assert limits.group_choice is GroupChoice.LEAST_KV
+    assert limits.window is None
+
+
+@pytest.mark.parametrize(
+    ("model", "window"),
+    [("windowed", Window(n_tokens=16)), ("alternate", Window(n_tokens=32, is_chunked=True))],
+)
+def test_local_attention_bounds_what_is_read(small_files, model, window):
+    assert pool_plan(Case(model=model), small_files).limits.window == window
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "n_expert_ranks"),
+    [
+        (Shape(), LocalExperts, 1),
+        (Shape(tp=2), ExpertReduce, 1),
+        (Shape(tp=2, ep=2), ExpertReduce, 2),
+        (Shape(attention_dp=2), DispatchCombine, 1),
+        (Shape(attention_dp=4, ep=4), DispatchCombine, 4),
+        (Shape(tp=2, attention_dp=2, ep=4), DispatchCombine, 4),
+    ],
+)
+@pytest.mark.parametrize("backend", ["ideal", "trtllm-2026h1"])
+def test_exchanges_follow_from_the_shape(small_files, backend, shape, kind, n_expert_ranks):
+    law = pool_plan(Case(backend=backend, pools=(shape,)), small_files).law
+    assert isinstance(law._exchanges, kind)
+    assert law.routing.placement.n_ranks == n_expert_ranks
+    assert law.shape.n_gpus == shape.tp * shape.attention_dp
+
+
+def test_a_family_without_constants_gives_way_to_the_next(small_files):
+    """One-sided NVLink kernels were not measured on HGX H200: DeepEP stands in."""
+    shapes = (Shape(attention_dp=4, ep=4),)
+    case = Case(backend="trtllm-2026h1", hardware="hgx_h200", pools=shapes)
+    exchanges = pool_plan(case, small_files).law._exchanges
+    assert exchanges._family.value.startswith("deepep")
+
+
+def test_pools_have_their_roles(small_files):
+    case = Case(pools=(Shape(), Shape(tp=2)))
+    assert pool_plan(case, small_files, "prefill").role is Pool.PREFILL
+    assert pool_plan(case, small_files, "decode").role is Pool.DECODE
+    assert pool_plan(Case(), small_files).role is Pool.AGGREGATED
+
+
+def test_weights_that_do_not_fit_are_refused_by_pool(small_files):
+    case = Case(pools=(Shape(), Shape(tp=2)), overrides=(("gpu.hbm_capacity", "5 MB"),))
+    with pytest.raises(CapacityError, match=r"^case: deployment.decode: latent: rank 0 needs"):
+        pool_plan(case, small_files, "decode")
+
+
+def test_replicas_are_numbered_over_all_pools(small_files):
+    case = Case(pools=(Shape(tp=2, replicas=2), Shape(attention_dp=4, ep=4)))
+    scenario = build(case, small_files)
+    routing = RoutingInputs(scenario, streams=Streams(0))
+    plans = [plan_pool(scenario, name, routing=routing) for name in ("prefill", "decode")]
+    records = Records()
+    replicas = build_replicas(
+        simpy.Environment(initial_time=0),
+        plans=plans,
+        ledger=Ledger(n_input_tokens=np.array([1]), n_output_tokens=np.array([1])),
+        steps=records.steps,
+        hooks=None,
+    )
+    assert [r.index for r in replicas] == [0, 1, 2]
+    assert [r.first_gpu for r in replicas] == [0, 2, 4]
+    assert [r.tp for r in replicas] == [2, 2, 1]
+    assert [r.pool for r in replicas] == [Pool.PREFILL, Pool.PREFILL, Pool.DECODE]
+
+
+def test_free_compute_leaves_the_network_alone(small_files):
+    case = Case(backend="ideal-network", pools=(Shape(attention_dp=4, ep=4),))
+    law = pool_plan(case, small_files).law
+    assert law._laws.gemm_time_s(8.0, n=100, k=100, dtype="bf16") == 0
+    paid = pool_plan(replace(case, backend="ideal"), small_files).law
+    assert paid._laws.gemm_time_s(8.0, n=100, k=100, dtype="bf16") > 0
