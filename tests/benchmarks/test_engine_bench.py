@@ -1,0 +1,135 @@
+"""Cost of decode steps of DeepSeek-R1, whole and by stage, and how much faster they are than real.
+
+`pytest tests/benchmarks/test_engine_bench.py --benchmark-enable -q` prints the ratios of
+simulated to processor time. All 100 sequences of a rank decode; one that ends is replaced by a
+request whose prompt is computed elsewhere.
+"""
+
+import sys
+import time
+from functools import cache
+
+import pytest
+import simpy
+
+from rackmoe.engine.assembly import build_replicas, plan_pool
+from rackmoe.engine.client import ClosedLoopClient
+from rackmoe.engine.clock import to_seconds
+from rackmoe.engine.ledger import Ledger
+from rackmoe.engine.rack import Rack
+from rackmoe.engine.routing_sources import RoutingInputs
+from rackmoe.records import Records
+from rackmoe.scenario.document import ScenarioDocument
+from rackmoe.scenario.resolved import resolve_scenario
+from rackmoe.scenario.traffic import build_traffic
+from rackmoe.streams import Streams
+
+pytestmark = pytest.mark.benchmark(timer=time.process_time)
+
+# sequences of a rank and tokens of the routing trace: to measure, and to see that it runs
+MEASURED, TRIED = (100, 16_384), (4, 512)
+PROMPT, OUTPUT = 1024, 1024
+MACHINES = {
+    "ep8": {
+        "hardware": {"profile": "hgx_h200", "nodes": 1},
+        "model": {"name": "deepseek-r1", "weights": "fp8"},
+        "deployment": {"aggregated": {"ep": 8, "attention_dp": 8}},
+    },
+    "ep72": {
+        "hardware": {"profile": "gb200_nvl72", "racks": 1},
+        "model": {"name": "deepseek-r1", "weights": "nvfp4"},
+        "deployment": {"aggregated": {"ep": 72, "attention_dp": 72, "redundant_experts": 32}},
+        "experts": {"placement": "eplb"},
+    },
+}
+SOURCES = ("replay", "block", "sampled")
+WARM_UP_STEPS = 20
+STEPS_PER_ROUND = 20
+ROUNDS = 10
+
+
+@cache
+def scenario(group, source, size):
+    """One replica that only decodes, in a closed loop in its stationary state."""
+    per_rank, tokens = size
+    n_sequences = per_rank * MACHINES[group]["deployment"]["aggregated"]["ep"]
+    document = {
+        "schema": "rackmoe/scenario/1",
+        "title": "decode steps for the benchmark",
+        "backend": "trtllm-2026h1",
+        **MACHINES[group],
+        "workload": {
+            "arrivals": {"closed_loop": n_sequences},
+            "lengths": {"input": PROMPT, "output": OUTPUT, "is_staggered": True},
+            "routing": {"generator": "deepseek_chat", "source": source, "tokens": tokens},
+            "requests": 8 * n_sequences,
+            "is_prefilled": True,
+        },
+    }
+    return resolve_scenario(ScenarioDocument.model_validate(document), name=f"{group}-{source}")
+
+
+class Decoding:
+    """A rack in the middle of a run, as `run_engine` builds it."""
+
+    def __init__(self, group, source, size):
+        case, streams = scenario(group, source, size), Streams(0)
+        requests = build_traffic(case.document, streams=streams).requests
+        self.env = simpy.Environment()
+        self.records = Records()
+        routing = RoutingInputs(case, streams=streams)
+        self.plan = plan_pool(case, "aggregated", routing=routing)
+        ledger = Ledger(
+            n_input_tokens=requests.input_tokens, n_output_tokens=requests.output_tokens
+        )
+        starts = self.plan.law.trace_starts
+        if len(starts):
+            chosen = streams.rng("trace rows").integers(0, len(starts), size=len(ledger))
+            ledger.trace_row[:] = starts[chosen]
+        rack = Rack(
+            self.env,
+            ledger=ledger,
+            links=None,
+            ended=lambda ids: self.client.ended(len(ids)),
+            is_prefilled=True,
+        )
+        (self.replica,) = build_replicas(
+            self.env, plans=[self.plan], ledger=ledger, steps=self.records.steps, hooks=rack
+        )
+        rack.install([self.replica])
+        self.client = ClosedLoopClient(
+            self.env,
+            concurrency=case.document.workload.arrivals.closed_loop,
+            ledger=ledger,
+            submit=rack.submit,
+        )
+        self.run(WARM_UP_STEPS)
+
+    def run(self, n_steps):
+        end = len(self.records.steps) + n_steps
+        while len(self.records.steps) < end:
+            self.env.step()
+
+
+decoding = cache(Decoding)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("group", MACHINES)
+def test_whole_decode_steps(benchmark, capsys, group, source):
+    size = TRIED if benchmark.disabled else MEASURED
+    rack = decoding(group, source, size)
+    before_s = to_seconds(rack.env.now)
+    benchmark.pedantic(rack.run, args=(STEPS_PER_ROUND,), rounds=ROUNDS)
+    took_s = to_seconds(rack.env.now) - before_s
+    assert len(rack.replica.batcher.running) == size[0] * rack.plan.pool.ep
+    if benchmark.disabled:
+        return
+    simulated_s, processor_s = took_s / ROUNDS, benchmark.stats.stats.median
+    benchmark.extra_info["simulated_over_processor_s"] = simulated_s / processor_s
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\n{group} {source}: {simulated_s / STEPS_PER_ROUND * 1e3:.1f} ms a step, "
+            f"{processor_s / STEPS_PER_ROUND * 1e6:.0f} us of processor time, "
+            f"{simulated_s / processor_s:.1f}x real time\n"
+        )
