@@ -3,7 +3,7 @@
 import numpy as np
 
 from rackmoe.engine.planned import PlannedStep
-from rackmoe.serving.batching import StepBatch
+from rackmoe.serving.batching import Batcher, StepBatch
 
 __all__ = ["StepMemory"]
 
@@ -67,3 +67,31 @@ class StepMemory:
                 return None
         self._n_reuses += 1
         return plan
+
+    def n_repeats(self, batch: StepBatch, batcher: Batcher) -> int:
+        """Return how many steps may run in a row as one, if nothing joins.
+
+        None of them ends a sequence before the last one, needs memory that is not
+        there, or lets the context grow beyond the tolerance.
+
+        Parameters
+        ----------
+        batch : StepBatch
+            What the first one computes.
+        batcher : Batcher
+            The scheduler of the replica.
+
+        Returns
+        -------
+        int
+            At least 1.
+        """
+        if self._plan is None or batch.chunks or batcher.n_waiting:
+            return 1
+        running = batcher.running
+        largest = (1 + self._tolerance_frac) * int(self._plan.batch.decode_kv_tokens.sum())
+        by_context = 1 + int((largest - running.total_kv_tokens) / len(running))
+        free_blocks = int(batcher.free_blocks.min()) // int(running.n_sequences.max())
+        by_memory = (free_blocks - 1) * batcher.limits.block_tokens
+        by_output = int(running.remaining.min())
+        return max(1, min(_MAX_REUSES, by_context, by_memory, by_output))

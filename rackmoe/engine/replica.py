@@ -78,6 +78,7 @@ class Replica:
         self._idle: simpy.Event | None = None
         self._slowdown: Slowdown | None = None
         self._is_asleep = False
+        self._is_repeating = False
         self._last_end = NEVER
         self._joining: list[tuple[int, int]] = []
         self._memory = StepMemory(plan.step_tolerance_frac)
@@ -103,6 +104,7 @@ class Replica:
             Put it in front of its queue.
         """
         self.batcher.enqueue(request, n_tokens=n_tokens, is_urgent=is_urgent)
+        self._hurry()
         self.wake()
 
     def join(self, request: int, *, group: int) -> None:
@@ -120,6 +122,7 @@ class Replica:
         ledger.decode_rank[request] = group
         # a step that is under way does not know it
         self._joining.append((request, group))
+        self._hurry()
         self.wake()
 
     def settle(self) -> None:
@@ -140,8 +143,15 @@ class Replica:
             Steady factors of compute and ports; None for nominal ones.
         """
         self._slowdown = slowdown
+        self._hurry()
         if self._is_asleep:
             self.process.interrupt("capacity changed")
+
+    def _hurry(self) -> None:
+        """End a row of equal steps with the one that runs now."""
+        if self._is_repeating:
+            self._is_repeating = False
+            self.process.interrupt("something changed")
 
     # ------------------------------------------------------------------ the process
     def _serve(self) -> Generator[simpy.Event, Any, None]:
@@ -160,8 +170,12 @@ class Replica:
             start = self._env.now
             for chunk in batch.chunks:
                 self._ledger.start(chunk.request, now=start, replica=self.index)
-            yield from self._sleep(plan)
-            self._commit(batch, plan, start)
+            n_steps = self._memory.n_repeats(batch, self.batcher)
+            if n_steps > 1:
+                n_steps = yield from self._repeat(plan, n_steps)
+            else:
+                yield from self._sleep(plan)
+            self._commit(batch, plan, start=start, n_steps=n_steps)
 
     def _plan(self, batch: StepBatch) -> PlannedStep:
         """Plan a step, or take the last plan where it is alike and nothing is slowed down."""
@@ -203,6 +217,21 @@ class Replica:
                 break
         self._is_asleep = False
 
+    def _repeat(
+        self, plan: PlannedStep, n_steps: int
+    ) -> Generator[simpy.Event, Any, int]:
+        """Run equal steps until something changes; return how many were run."""
+        env = self._env
+        started, one = env.now, to_picoseconds(plan.duration_s)
+        self._is_repeating = True
+        try:
+            yield env.timeout(n_steps * one)
+        except simpy.Interrupt:
+            n_steps = max(1, -(-(env.now - started) // one))
+            yield env.timeout(started + n_steps * one - env.now)
+        self._is_repeating = False
+        return n_steps
+
     def _changed(self, history: Slowdown | None, now_s: float) -> Slowdown:
         """Append the present capacities to the history of the running step."""
         n_gpus = self._law.shape.n_gpus
@@ -215,17 +244,24 @@ class Replica:
             ingress=after.ingress[-1],
         )
 
-    def _commit(self, batch: StepBatch, plan: PlannedStep, start: int) -> None:
+    def _commit(
+        self, batch: StepBatch, plan: PlannedStep, *, start: int, n_steps: int
+    ) -> None:
         now = self._last_end = self._env.now
-        self._steps.append_row(
-            plan.row(
-                replica=self.index,
-                pool=self.pool,
-                start_s=to_seconds(start),
-                duration_s=to_seconds(now - start),
+        one = (now - start) // n_steps
+        for index in range(n_steps):
+            self._steps.append_row(
+                plan.row(
+                    replica=self.index,
+                    pool=self.pool,
+                    start_s=to_seconds(start + index * one),
+                    duration_s=to_seconds(one),
+                )
             )
-        )
-        finished = self.batcher.finish_step(batch)
+        emitted = None
+        if n_steps > 1:
+            emitted = np.full(len(self.batcher.running), n_steps, dtype=np.int64)
+        finished = self.batcher.finish_step(batch, emitted)
         if finished is not None and len(finished.requests):
             self._ledger.finish(finished.requests, now=now)
             self._hooks.sequences_left(self, finished.requests)

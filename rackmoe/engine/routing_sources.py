@@ -1,6 +1,6 @@
 """The routing sources and placements that a scenario asks for."""
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from rackmoe.errors import ConfigError
 from rackmoe.routing.eplb import eplb
-from rackmoe.routing.families import routing_statistics
+from rackmoe.routing.families import RoutingStatistics, routing_statistics
 from rackmoe.routing.generator import popularity
 from rackmoe.routing.placement import Placement, contiguous, round_robin
 from rackmoe.routing.shape import MoeShape
@@ -16,6 +16,7 @@ from rackmoe.routing.sources import (
     BalancedSource,
     block_source,
     replay_source,
+    routing_sample,
     sampled_source,
     sampled_trace_source,
 )
@@ -97,6 +98,7 @@ class RoutingInputs:
                 rng=rng,
                 replica_choice=replicas,
                 share=self._share,
+                sample=_drawn(self._statistics, self._shape, self._streams.seed)[1],
             )
         build = {
             "replay": replay_source,
@@ -112,9 +114,7 @@ class RoutingInputs:
     @cached_property
     def _share(self) -> NDArray[np.float64]:
         """Long-run share of each expert in the assignments of its layer, shape (L, E)."""
-        return popularity(
-            self._statistics, shape=self._shape, rng=self._streams.rng("routing popularity")
-        )
+        return _drawn(self._statistics, self._shape, self._streams.seed)[0]
 
     @cached_property
     def _trace(self) -> TokenTrace:
@@ -161,6 +161,21 @@ class RoutingInputs:
         rows = self._trace.phase_rows("decode")
         seen = max(1, int(self._experts.balance_on_frac * len(rows)))
         return count_experts(self._trace, rows=rows[:seen]).astype(np.float64)
+
+
+@lru_cache(maxsize=4)
+def _drawn(
+    statistics: RoutingStatistics, shape: MoeShape, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.unsignedinteger]]:
+    """Return popularity and a sample of tokens; pure, and the same for every run of a study."""
+    streams = Streams(seed)
+    share = popularity(statistics, shape=shape, rng=streams.rng("routing popularity"))
+    sample = routing_sample(
+        statistics, shape=shape, rng=streams.rng("routing sample"), share=share
+    )
+    for array in (share, sample):
+        array.setflags(write=False)
+    return share, sample
 
 
 def find_routing_trace(name: str) -> Path:

@@ -23,6 +23,7 @@ __all__ = [
     "StepSource",
     "block_source",
     "replay_source",
+    "routing_sample",
     "sampled_source",
     "sampled_trace_source",
 ]
@@ -218,6 +219,42 @@ def block_source(
     )
 
 
+def routing_sample(
+    statistics: RoutingStatistics,
+    *,
+    shape: MoeShape,
+    rng: np.random.Generator,
+    share: NDArray[np.float64],
+) -> NDArray[np.unsignedinteger]:
+    """Draw the tokens on which `sampled_source` measures how many copies a token makes.
+
+    Parameters
+    ----------
+    statistics : RoutingStatistics
+        Parameters.
+    shape : MoeShape
+        Layers, experts, top-k and groups of the model.
+    rng : numpy.random.Generator
+        Source of randomness.
+    share : ndarray of shape (L, E)
+        Popularity of the experts.
+
+    Returns
+    -------
+    ndarray of shape (n, L, K)
+        Their experts.
+    """
+    trace = generate_token_trace(
+        statistics,
+        shape=shape,
+        n_tokens=_SAMPLE_TOKENS,
+        n_requests=_SAMPLE_TOKENS,
+        rng=rng,
+        share=share,
+    )
+    return trace.routed_experts
+
+
 def sampled_source(
     statistics: RoutingStatistics,
     placement: Placement,
@@ -226,6 +263,7 @@ def sampled_source(
     rng: np.random.Generator,
     replica_choice: ReplicaChoice = "random",
     share: NDArray[np.float64] | None = None,
+    sample: NDArray[np.unsignedinteger] | None = None,
 ) -> StepSource:
     """Draw the counts of each step from a parameter set of the generator.
 
@@ -243,6 +281,8 @@ def sampled_source(
         How tokens pick replicas.
     share : ndarray of shape (L, E), optional
         Popularity to use, for example the one that a placement was made for.
+    sample : ndarray of shape (n, L, K), optional
+        Experts of tokens drawn with `routing_sample`; drawn here if absent.
 
     Returns
     -------
@@ -254,17 +294,12 @@ def sampled_source(
     load = StepLoad(placement, top_k=shape.top_k, replica_choice=replica_choice)
 
     def part() -> SampledPart:
-        sample = generate_token_trace(
-            statistics,
-            shape=shape,
-            n_tokens=_SAMPLE_TOKENS,
-            n_requests=_SAMPLE_TOKENS,
-            rng=rng,
-            share=share,
-        )
+        drawn = sample
+        if drawn is None:
+            drawn = routing_sample(statistics, shape=shape, rng=rng, share=share)
         return SampledPart(
             share,
-            sample=sample.routed_experts,
+            sample=drawn,
             placement=placement,
             choice=replica_choice,
             step_jitter=statistics.step_jitter,
