@@ -88,8 +88,8 @@ def build_traffic(document: ScenarioDocument, *, streams: Streams) -> Traffic:
         window_s = (warm_up_s, end_s)
     if not is_measured.any():
         raise ConfigError(
-            f"workload.measurement: none of {len(requests)} requests falls into the measured part; "
-            "lower the warm-up or raise the number of requests"
+            f"workload.measurement: none of {len(requests)} requests falls into the measured "
+            "part; lower the warm-up or raise the number of requests"
         )
     return Traffic(
         requests=requests,

@@ -129,7 +129,9 @@ class Routing(Document):
 
 
 class Measurement(Document):
-    """Which part of the run the figures describe; requests that arrive in it are followed to their end.
+    """Which part of the run the figures describe.
+
+    Requests that arrive in it are followed to their end.
 
     Attributes
     ----------
@@ -155,7 +157,7 @@ class Search(Document):
 
     Attributes
     ----------
-    interactivity_requests_per_s : float
+    interactivity_tokens_per_s : float
         Tokens per second that the median user shall get. [1/s]
     tolerance_frac : float
         Accepted relative distance.
@@ -220,10 +222,19 @@ class Workload(Document):
     def _check_lengths(self) -> Self:
         if (self.arrivals.trace is None) == (self.lengths is None):
             raise ValueError(
-                "write 'lengths' for generated arrivals, and none for a trace, which brings its own"
+                "write 'lengths' for generated arrivals, and none for a trace, "
+                "which brings its own"
             )
         if self.requests is None and self.measurement.window_s is None:
             raise ValueError("'requests' is missing; write it, or measurement.window")
-        if self.search is not None and not self.arrivals.is_open:
-            raise ValueError("'search' scales an arrival rate; closed_loop has none")
+        has_rate = self.arrivals.trace is not None or (
+            self.arrivals.poisson_requests_per_s is not None
+        )
+        if self.search is not None and not has_rate:
+            raise ValueError("'search' scales an arrival rate; write poisson or a trace")
+        if self.measurement.window_s is not None and not self.arrivals.is_open:
+            raise ValueError(
+                "measurement.window goes by arrival times, which a closed_loop does not have; "
+                "write requests, and measurement.warm_up_requests"
+            )
         return self
