@@ -16,6 +16,7 @@ __all__ = ["read_safetensors"]
 _LENGTH_BYTES = 8
 _HEADER_LIMIT_BYTES = 100_000_000  # the format's own limit (safetensors README, "Format")
 _MAX_AXES = 8
+_MAX_SHOWN = 40
 _DTYPES = {
     "I64": "<i8",
     "I32": "<i4",
@@ -71,7 +72,7 @@ def read_safetensors(path: Path) -> dict[str, NDArray[np.integer]]:
         else np.empty(0, np.uint8)
     )
     return {
-        name: _view(entry, buffer=buffer, place=f"{path.name}: {name}")
+        name: _view(entry, buffer=buffer, place=f"{path.name}: {name[:_MAX_SHOWN]!r}")
         for name, entry in header.items()
         if name != "__metadata__"
     }

@@ -56,7 +56,7 @@ def read(
         if all("logical_count" in _keys(dump) for dump in dumps):
             return _read_stat(dumps)
         records = records_of(dumps, place=path.name)
-        p2l, n_experts, notes = _map_of(dumps[0], facts=facts)
+        p2l, n_experts, notes = _map_of(dumps, facts=facts)
         if "topk_ids_of_layer" in records[0].fields:
             draft = tokens_of(
                 records, physical_to_logical=p2l, n_experts=n_experts, place=path.name
@@ -94,10 +94,22 @@ def _read_stat(dumps: list[Dump]) -> CountDraft:
     )
 
 
-def _map_of(dump: Dump, *, facts: ModelFacts) -> tuple[NDArray[np.int64], int, tuple[str, ...]]:
-    place = f"{dump.place}: last_physical_to_logical_map"
-    reference = field_of(dump.file.contents, name="last_physical_to_logical_map", place=dump.place)
-    p2l = dump.file.array(reference, place=place, n_axes=2)
+def _map_of(
+    dumps: list[Dump], *, facts: ModelFacts
+) -> tuple[NDArray[np.int64], int, tuple[str, ...]]:
+    """Return the map of the run, which all ranks must agree on."""
+    name = "last_physical_to_logical_map"
+    maps = []
+    for dump in dumps:
+        place = f"{dump.place}: {name}"
+        reference = field_of(dump.file.contents, name=name, place=dump.place)
+        maps.append(dump.file.array(reference, place=place, n_axes=2))
+        if not np.array_equal(maps[-1], maps[0]):
+            raise TraceError(
+                f"{place}: not the map of {dumps[0].place}; expected one map in a recording; "
+                "record between two rebalances"
+            )
+    p2l, place = maps[0], f"{dumps[0].place}: {name}"
     n_experts = check_map(p2l, n_experts=facts.n_experts, place=place)
     if is_trivial(p2l, n_experts=n_experts):
         return p2l, n_experts, ()
@@ -123,7 +135,7 @@ def _read_passes(
     passes: dict[int, _Pass] = {}
     for record in records:
         by_rank = passes.setdefault(record.forward_pass_id, _Pass({})).by_rank
-        counts = record.array("global_physical_count", n_axes=2)
+        counts = _counts_of(record, shape=p2l.shape)
         # the halves of a two-batch overlap are records of one pass
         by_rank[record.rank] = by_rank[record.rank] + counts if record.rank in by_rank else counts
     ranks = {record.rank for record in records}
@@ -156,6 +168,16 @@ def _read_passes(
         facts=ModelFacts(n_experts=n_experts),
         notes=(*told, *notes),
     )
+
+
+def _counts_of(record: Record, *, shape: tuple[int, ...]) -> NDArray[np.int64]:
+    counts = record.array("global_physical_count", n_axes=2)
+    if counts.shape != shape:
+        raise TraceError(
+            f"{record.place}: counts of shape {counts.shape} for a map of {shape}; expected one "
+            "for each slot; keep one recording in the folder"
+        )
+    return counts
 
 
 def _are_equal(one: _Pass) -> bool:

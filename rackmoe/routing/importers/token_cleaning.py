@@ -1,7 +1,7 @@
 """Turn recorded expert ids into a trace: no padding, no dense layers, no shared experts."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +10,12 @@ from rackmoe.errors import TraceError
 from rackmoe.routing.importers.drafts import TokenDraft
 from rackmoe.routing.importers.facts import ImportHints, ModelFacts, agree, needed
 from rackmoe.routing.importers.layers import choose_layers
+from rackmoe.routing.importers.token_rows import blocks_of, empty_layers, kept_rows
 from rackmoe.routing.traces import TokenTrace, TraceHeader
 
 __all__ = ["clean_tokens"]
 
-_ROWS_AT_ONCE = 8192  # worked on at a time, so that a memory-mapped file stays on disk
+_MAX_SHOWN = 60
 _MAX_EXPERTS = np.iinfo(np.uint16).max + 1
 
 
@@ -71,18 +72,11 @@ def clean_tokens(
         )
     n_experts = agree(facts.n_experts, draft.facts.n_experts, what="n_experts", place=place)
     top_k = agree(facts.top_k, draft.facts.top_k, what="top_k", place=place)
-    is_absent, is_zero = _unrecorded(draft.experts)
     choice = choose_layers(
-        np.asarray((is_absent | is_zero).all(axis=0)),
-        layer_ids=draft.layer_ids,
-        facts=facts,
-        place=place,
+        empty_layers(draft.experts), layer_ids=draft.layer_ids, facts=facts, place=place
     )
-    kept, notes = _kept_rows(
-        is_absent[:, choice.columns],
-        is_zero=is_zero[:, choice.columns],
-        req_offsets=draft.req_offsets,
-        place=place,
+    kept, notes = kept_rows(
+        draft.experts, columns=choice.columns, req_offsets=draft.req_offsets, place=place
     )
     rows = np.flatnonzero(kept)
     widths = _Widths(
@@ -113,60 +107,12 @@ def clean_tokens(
     return trace, tuple(notes)
 
 
-def _blocks(n_rows: int) -> Iterator[slice]:
-    for first in range(0, n_rows, _ROWS_AT_ONCE):
-        yield slice(first, min(first + _ROWS_AT_ONCE, n_rows))
-
-
-def _unrecorded(experts: NDArray[np.integer]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return where all ids of a token and layer are -1, and where all are 0."""
-    n_rows, n_layers, n_columns = experts.shape
-    is_absent = np.zeros((n_rows, n_layers), np.bool_)
-    is_zero = np.zeros((n_rows, n_layers), np.bool_)
-    for block in _blocks(n_rows):
-        part = experts[block]
-        is_absent[block] = (part == -1).all(axis=2)
-        if n_columns > 1:  # with one expert per token, expert 0 is a choice like others
-            is_zero[block] = (part == 0).all(axis=2)
-    return is_absent, is_zero
-
-
-def _kept_rows(
-    is_absent: NDArray[np.bool_],
-    *,
-    is_zero: NDArray[np.bool_],
-    req_offsets: NDArray[np.int64],
-    place: str,
-) -> tuple[NDArray[np.bool_], list[str]]:
-    """Leave out padding, and the last token of a request if it was never forwarded."""
-    notes = []
-    padding = np.asarray(is_absent.all(axis=1))
-    if padding.any():
-        notes.append(f"left out {int(padding.sum())} padding tokens (all -1)")
-    blank = np.asarray(is_zero.all(axis=1))
-    last = np.zeros(blank.size, np.bool_)
-    ends = req_offsets[1:][np.diff(req_offsets) > 0] - 1
-    last[ends] = blank[ends]
-    if last.any():
-        notes.append(f"left out {int(last.sum())} last tokens, which were sampled, not forwarded")
-    kept = ~padding & ~last
-    broken = (is_absent | is_zero) & kept[:, None]
-    if broken.any():
-        row, layer = np.argwhere(broken)[0].tolist()
-        raise TraceError(
-            f"{place}: token {row}, MoE layer {layer}: no experts recorded; expected some in each "
-            "layer; tokens of CUDA-graph padding or of a kernel that bypasses the recorder: "
-            "record without them"
-        )
-    return kept, notes
-
-
 def _recorded_width(
     experts: NDArray[np.integer], *, rows: NDArray[np.int64], columns: NDArray[np.int64]
 ) -> int:
     """Return how many columns hold an id somewhere; the rest is fill."""
     is_used = np.zeros(experts.shape[2], np.bool_)
-    for block in _blocks(rows.size):
+    for block in blocks_of(rows.size):
         is_used |= (experts[rows[block]][:, columns] >= 0).any(axis=(0, 1))
     return max(1, int(is_used.sum()))
 
@@ -179,7 +125,10 @@ def _routed(
     widths: _Widths,
     place: str,
 ) -> NDArray[np.unsignedinteger]:
-    """Return the routed experts of the kept tokens and layers, in the narrowest type."""
+    """Return the routed experts of the kept tokens and layers, in the narrowest type.
+
+    Where nothing is left out the recording itself is returned, perhaps memory-mapped.
+    """
     if widths.n_experts > _MAX_EXPERTS or widths.top_k > min(widths.n_columns, widths.n_experts):
         raise TraceError(
             f"{place}: {widths.n_columns} ids per token for top {widths.top_k} of "
@@ -187,8 +136,10 @@ def _routed(
             "experts; name the model that was recorded"
         )
     narrow = np.uint8 if widths.n_experts <= np.iinfo(np.uint8).max + 1 else np.uint16
-    routed = np.empty((rows.size, columns.size, widths.top_k), narrow)
-    for block in _blocks(rows.size):
+    shape = (rows.size, columns.size, widths.top_k)
+    is_whole = experts.shape == shape and experts.dtype == narrow
+    routed: NDArray[Any] = experts if is_whole else np.empty(shape, narrow)
+    for block in blocks_of(rows.size):
         part = experts[rows[block]][:, columns]
         is_routed = (part >= 0) & (part < widths.n_experts)
         wrong = np.argwhere(is_routed.sum(axis=2) != widths.top_k)
@@ -203,18 +154,19 @@ def _routed(
         twice = np.argwhere((ordered[:, :, 1:] == ordered[:, :, :-1]).any(axis=2))
         if twice.size:
             row, layer = twice[0].tolist()
+            shown = str(part[row, layer].tolist())[:_MAX_SHOWN]
             raise TraceError(
-                f"{place}: token {rows[block][row]}, MoE layer {layer}: experts "
-                f"{part[row, layer].tolist()}; expected distinct ones; map physical experts to "
-                "logical ones, and record without padding"
+                f"{place}: token {rows[block][row]}, MoE layer {layer}: experts {shown}; expected "
+                "distinct ones; map physical experts to logical ones, and record without padding"
             )
-        routed[block] = part
+        if not is_whole:
+            routed[block] = part
     return routed
 
 
 def _wrong_ids(ids: NDArray[np.integer], *, widths: _Widths, at: str) -> str:
     return (
-        f"{at}: experts {ids.tolist()}; expected "
+        f"{at}: experts {str(ids.tolist())[:_MAX_SHOWN]}; expected "
         f"{widths.top_k} from 0 to {widths.n_experts - 1}; for physical experts give "
         "physical_to_logical, for a fused shared expert name the model"
     )

@@ -10,6 +10,7 @@ from rackmoe.errors import TraceError
 __all__ = ["field_of", "integer_array", "is_count"]
 
 _MAX_SHOWN = 60
+_MAX_COUNT = 2**48  # what no trace reaches, and what sums of counts stay in int64 with
 
 
 def integer_array(value: object, *, place: str, n_axes: int) -> NDArray[np.int64]:
@@ -57,9 +58,9 @@ def is_count(value: object) -> bool:
     Returns
     -------
     bool
-        True for integers from 0; truth values are not integers.
+        True for integers from 0 to 2**48; truth values are not integers.
     """
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_COUNT
 
 
 def field_of(record: object, *, name: str, place: str) -> Any:  # noqa: ANN401 - JSON says anything

@@ -18,6 +18,7 @@ _SMALL_BYTES = 1 << 26  # below this size an inflated member harms nobody
 
 _ERRORS = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 _UNSUPPORTED = (NotImplementedError, RuntimeError, OverflowError)
+_MAX_SHOWN = 60
 _IS_ENCRYPTED = 0x1  # bit of the general-purpose flags, APPNOTE.TXT 4.4.4
 
 
@@ -61,14 +62,16 @@ class SafeZip:
         """
         if name not in self.members:
             raise TraceError(
-                f"{self.place}: {name}: no such member; expected a whole archive; copy it again"
+                f"{self.place}: {name[:_MAX_SHOWN]}: no such member; expected a whole archive; "
+                "copy it again"
             )
         try:
             with self.archive.open(self.members[name]) as stream:
                 return stream.read(-1 if limit_bytes is None else limit_bytes)
         except _ERRORS + _UNSUPPORTED as error:
             raise TraceError(
-                f"{self.place}: {name}: damaged ({error}); expected a whole archive; copy it again"
+                f"{self.place}: {name[:_MAX_SHOWN]}: damaged ({str(error)[:_MAX_SHOWN]}); "
+                "expected a whole archive; copy it again"
             ) from error
 
 
@@ -96,7 +99,8 @@ def open_zip(path: Path) -> Iterator[SafeZip]:
         archive = zipfile.ZipFile(path)
     except _ERRORS + _UNSUPPORTED as error:
         raise TraceError(
-            f"{path.name}: not a zip file ({error}); expected a whole archive; copy it again"
+            f"{path.name}: not a zip file ({str(error)[:_MAX_SHOWN]}); expected a whole archive; "
+            "copy it again"
         ) from error
     with archive:
         infos = archive.infolist()
@@ -123,11 +127,11 @@ def _check_member(info: zipfile.ZipInfo, *, place: str) -> None:
         zipfile.ZIP_DEFLATED,
     }:
         raise TraceError(
-            f"{place}: {info.filename}: encrypted or packed by method {info.compress_type}; "
-            "expected stored or deflated members; save it again"
+            f"{place}: {info.filename[:_MAX_SHOWN]!r}: encrypted or packed by method "
+            f"{info.compress_type}; expected stored or deflated members; save it again"
         )
     if info.file_size > max(_SMALL_BYTES, info.compress_size * _MAX_INFLATION):
         raise TraceError(
-            f"{place}: {info.filename}: {info.compress_size} bytes that inflate to "
+            f"{place}: {info.filename[:_MAX_SHOWN]!r}: {info.compress_size} bytes that inflate to "
             f"{info.file_size}; expected at most {_MAX_INFLATION} times; do not trust it"
         )

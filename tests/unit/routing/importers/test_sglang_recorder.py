@@ -137,3 +137,19 @@ def test_map_that_loses_an_expert_is_refused(tmp_path, write_torch):
     )
     with pytest.raises(TraceError, match="expected each of 4 experts in each layer"):
         import_trace(path, hints=HINTS)
+
+
+def test_ranks_with_different_maps_are_refused(tmp_path, write_torch):
+    ones = np.ones((1, 4), np.int32)
+    p2l = np.arange(4)[None]
+    write_torch(tmp_path / "r_0.pt", passes([one_pass(1, ones)], p2l=p2l))
+    write_torch(tmp_path / "r_1.pt", passes([one_pass(1, ones, rank=1)], p2l=p2l[:, ::-1]))
+    with pytest.raises(TraceError, match=r"r_1\.pt: last_.*: not the map of r_0\.pt"):
+        import_trace(tmp_path, hints=HINTS)
+
+
+def test_counts_that_do_not_fit_the_map_are_refused(tmp_path, write_torch):
+    p2l = np.arange(4)[None]
+    records = [one_pass(1, np.ones((1, 4), np.int32)), one_pass(2, np.ones((1, 5), np.int32))]
+    with pytest.raises(TraceError, match=r"record 1: counts of shape \(1, 5\) for a map of"):
+        import_trace(write_torch(tmp_path / "r_0.pt", passes(records, p2l=p2l)), hints=HINTS)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rackmoe.errors import TraceError
-from rackmoe.routing.importers import token_cleaning
+from rackmoe.routing.importers import token_rows
 from rackmoe.routing.importers.drafts import join_requests
 from rackmoe.routing.importers.facts import ImportHints, ModelFacts
 from rackmoe.routing.importers.token_cleaning import clean_tokens
@@ -141,7 +141,7 @@ def test_blocks_do_not_change_the_result(block, lengths, data):
     kept = kept[(kept >= 0).all(axis=(1, 2))]
     facts = ModelFacts(n_experts=8, top_k=3, moe_layer_ids=(0, 1), n_layers=2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(token_cleaning, "_ROWS_AT_ONCE", block)
+        patch.setattr(token_rows, "ROWS_AT_ONCE", block)
         if not kept.size:
             with pytest.raises(TraceError):
                 clean(parts, facts=facts)
@@ -149,3 +149,9 @@ def test_blocks_do_not_change_the_result(block, lengths, data):
         trace, _ = clean(parts, facts=facts)
     np.testing.assert_array_equal(trace.routed_experts, kept)
     assert np.diff(trace.req_offsets).min() > 0
+
+
+def test_whole_recordings_stay_on_disk(tmp_path, choices):
+    np.save(tmp_path / "a.npy", choices(5).astype(np.uint8))
+    mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
+    assert np.shares_memory(clean([mapped])[0].routed_experts, mapped)

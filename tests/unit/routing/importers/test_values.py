@@ -17,7 +17,8 @@ def test_other_values_are_refused(value):
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [(0, True), (7, True), (-1, False), (True, False), (1.0, False)]
+    ("value", "expected"),
+    [(0, True), (7, True), (-1, False), (True, False), (1.0, False), (2**48 + 1, False)],
 )
 def test_counts_are_integers_from_zero(value, expected):
     assert is_count(value) is expected

@@ -39,7 +39,9 @@ def test_a_part_is_read_where_a_part_is_asked(tmp_path):
 
 def test_bomb_is_refused(tmp_path):
     path = write(tmp_path / "bomb.zip", {"zeros": bytes(1 << 27)})
-    with pytest.raises(TraceError, match=r"bomb\.zip: zeros: \d+ bytes that inflate to 134217728"):
+    with pytest.raises(
+        TraceError, match=r"bomb\.zip: 'zeros': \d+ bytes that inflate to 134217728"
+    ):
         open_and_close(path)
 
 
