@@ -148,8 +148,8 @@ class Fabric:
     def transfer(
         self,
         links: tuple[int, ...],
-        n_bytes: float,
         *,
+        n_bytes: float,
         weight: float = 1.0,
         traffic_class: TrafficClass = TrafficClass.KV,
     ) -> Transfer:

@@ -117,7 +117,7 @@ class KvLinks:
         if links[0] == links[1] - self._n_gpus:
             arrived.succeed()
             return
-        transfer = self._fabric.transfer(links, n_bytes)
+        transfer = self._fabric.transfer(links, n_bytes=n_bytes)
         transfer.callbacks.append(lambda _: arrived.succeed())
 
 

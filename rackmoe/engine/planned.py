@@ -90,11 +90,11 @@ class PlannedStep:
         """
         if isinstance(self.plan, StepPlan):
             plan: StepPlan | TwoBatchPlan = resume_step(
-                self.times[0], self.plan, slowdown=slowdown, now_s=now_s
+                self.times[0], plan=self.plan, slowdown=slowdown, now_s=now_s
             )
         else:
             both = (self.times[0], self.times[1])
-            plan = resume_two_batch(both, self.plan, slowdown=slowdown, now_s=now_s)
+            plan = resume_two_batch(both, plan=self.plan, slowdown=slowdown, now_s=now_s)
         return replace(self, plan=plan)
 
     def row(

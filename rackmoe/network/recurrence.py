@@ -149,7 +149,7 @@ def layered_step(
 
 
 def resume_step(
-    times: LayerTimes, plan: StepPlan, *, slowdown: Slowdown, now_s: float
+    times: LayerTimes, *, plan: StepPlan, slowdown: Slowdown, now_s: float
 ) -> StepPlan:
     """Return the plan of a step after its capacities changed at `now_s`.
 

@@ -175,8 +175,8 @@ def two_batch_step(
 
 def resume_two_batch(
     batches: tuple[LayerTimes, LayerTimes],
-    plan: TwoBatchPlan,
     *,
+    plan: TwoBatchPlan,
     slowdown: Slowdown,
     now_s: float,
 ) -> TwoBatchPlan:

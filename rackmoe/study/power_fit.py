@@ -65,7 +65,7 @@ class ActivityFit:
     row_p90_error_frac: float
 
 
-def read_power_rows(attention: Path, moe: Path, *, gpu: Gpu) -> pd.DataFrame:
+def read_power_rows(attention: Path, *, moe: Path, gpu: Gpu) -> pd.DataFrame:
     """Read kernels with power and compute how busy they keep a GPU.
 
     Of the MoE table only balanced rows of one rank count: the load of the others is

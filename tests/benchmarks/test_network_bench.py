@@ -79,7 +79,7 @@ def test_replanning_after_a_capacity_change_in_mid_step(benchmark, n_changed):
     now_s = 0.5 * float(plan.end_s.max())
     factor = np.where(np.arange(72) < n_changed, 18 / 16, 1.0)
     slow = Slowdown.none(72).changed(now_s, egress=factor, ingress=factor)
-    resumed = benchmark(resume_step, times, plan, slowdown=slow, now_s=now_s)
+    resumed = benchmark(resume_step, times, plan=plan, slowdown=slow, now_s=now_s)
     assert resumed.end_s.max() >= plan.end_s.max()
 
 
@@ -144,7 +144,7 @@ def test_thousand_kv_transfers_by_concurrency(benchmark, n_concurrent):
         def one():
             for k in queue:
                 source, destination = pairs[k]
-                yield fabric.transfer((source, n_ranks + destination), sizes[k])
+                yield fabric.transfer((source, n_ranks + destination), n_bytes=sizes[k])
 
         for _ in range(n_concurrent):
             env.process(one())

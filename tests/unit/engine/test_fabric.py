@@ -30,8 +30,8 @@ def timed(env, transfer, ends, key):
 def test_two_transfers_share_and_the_longer_one_speeds_up():
     env, fabric = build([2.0])
     ends = {}
-    timed(env, fabric.transfer((0,), 2.0), ends, "short")
-    timed(env, fabric.transfer((0,), 4.0), ends, "long")
+    timed(env, fabric.transfer((0,), n_bytes=2.0), ends, "short")
+    timed(env, fabric.transfer((0,), n_bytes=4.0), ends, "long")
     env.run()
     assert ends == {"short": 2.0, "long": 3.0}
 
@@ -40,9 +40,9 @@ def test_weights_and_classes_decide_the_shares():
     env, fabric = build(
         [12.0], arbitration=Arbitration.CLASSES, class_weights={TrafficClass.KV: 2.0}
     )
-    fabric.transfer((0,), 80.0, traffic_class=TrafficClass.KV, weight=3.0)
-    fabric.transfer((0,), 80.0, traffic_class=TrafficClass.KV)
-    fabric.transfer((0,), 80.0, traffic_class=TrafficClass.EXPERT)
+    fabric.transfer((0,), n_bytes=80.0, traffic_class=TrafficClass.KV, weight=3.0)
+    fabric.transfer((0,), n_bytes=80.0, traffic_class=TrafficClass.KV)
+    fabric.transfer((0,), n_bytes=80.0, traffic_class=TrafficClass.EXPERT)
     env.run(until=1)
     assert fabric.rates_on(np.array([0])).tolist() == [12.0]
     env.run(until=to_picoseconds(2.0))
@@ -55,7 +55,7 @@ def test_weights_and_classes_decide_the_shares():
 def test_changes_of_one_instant_share_one_solve():
     env, fabric = build([1.0] * 8)
     for k in range(8):
-        fabric.transfer((k,), 1.0)
+        fabric.transfer((k,), n_bytes=1.0)
     env.run()
     # one for the starts, one for the finishes
     assert fabric.n_solves == 2
@@ -64,7 +64,7 @@ def test_changes_of_one_instant_share_one_solve():
 def test_an_empty_transfer_is_done_at_once():
     env, fabric = build([1.0])
     ends = {}
-    timed(env, fabric.transfer((0,), 0.0), ends, 0)
+    timed(env, fabric.transfer((0,), n_bytes=0.0), ends, 0)
     env.run()
     assert ends == {0: 0.0}
 
@@ -72,7 +72,7 @@ def test_an_empty_transfer_is_done_at_once():
 def test_transfers_stall_on_a_failed_link_and_go_on_after_repair():
     env, fabric = build([2.0])
     ends = {}
-    timed(env, fabric.transfer((0,), 4.0), ends, 0)
+    timed(env, fabric.transfer((0,), n_bytes=4.0), ends, 0)
 
     def fail():
         yield env.timeout(to_picoseconds(1.0))
@@ -89,7 +89,7 @@ def test_reserved_bandwidth_is_kept_from_transfers():
     env, fabric = build([4.0])
     ends = {}
     fabric.reserve(np.array([0]), bytes_per_s=np.array([3.0]))
-    timed(env, fabric.transfer((0,), 4.0), ends, 0)
+    timed(env, fabric.transfer((0,), n_bytes=4.0), ends, 0)
     env.run()
     assert ends == {0: 4.0}
 
@@ -97,9 +97,9 @@ def test_reserved_bandwidth_is_kept_from_transfers():
 def test_a_canceled_transfer_leaves_its_bandwidth():
     env, fabric = build([2.0])
     ends = {}
-    victim = fabric.transfer((0,), 100.0)
+    victim = fabric.transfer((0,), n_bytes=100.0)
     timed(env, victim, ends, "victim")
-    timed(env, fabric.transfer((0,), 3.0), ends, "other")
+    timed(env, fabric.transfer((0,), n_bytes=3.0), ends, "other")
 
     def cancel():
         yield env.timeout(to_picoseconds(1.0))
@@ -114,8 +114,8 @@ def test_a_canceled_transfer_leaves_its_bandwidth():
 
 def test_bytes_on_links_are_bytes_times_hops_and_busy_time_adds_up():
     env, fabric = build([2.0, 4.0, 8.0])
-    fabric.transfer((0, 1), 6.0)
-    fabric.transfer((1, 2), 10.0)
+    fabric.transfer((0, 1), n_bytes=6.0)
+    fabric.transfer((1, 2), n_bytes=10.0)
     env.run()
     counters = fabric.counters()
     assert counters.moved_bytes.sum() == pytest.approx(2 * (6.0 + 10.0))
@@ -128,8 +128,8 @@ def test_watchers_hear_of_rates_and_capacities_once_per_instant():
     env, fabric = build([2.0, 2.0, 2.0])
     heard = []
     fabric.on_change([0, 1], callback=lambda: heard.append(to_seconds(env.now)))
-    fabric.transfer((0, 1), 2.0)
-    fabric.transfer((2,), 1.0)
+    fabric.transfer((0, 1), n_bytes=2.0)
+    fabric.transfer((2,), n_bytes=1.0)
     env.run()
     assert heard == [0.0, 1.0]
     fabric.set_capacity(1, capacity_bytes_per_s=1.0)
@@ -139,7 +139,7 @@ def test_watchers_hear_of_rates_and_capacities_once_per_instant():
 
 def test_more_transfers_than_first_slots_are_taken():
     env, fabric = build([1.0, 1.0])
-    done = [fabric.transfer((k % 2,), 1.0) for k in range(200)]
+    done = [fabric.transfer((k % 2,), n_bytes=1.0) for k in range(200)]
     env.run(until=env.all_of(done))
     assert to_seconds(env.now) == pytest.approx(100.0)
     assert fabric.transfers_on(np.array([0, 1])).tolist() == [0, 0]
@@ -149,9 +149,9 @@ def test_finish_holds_over_fifteen_orders_of_magnitude():
     # a fixed tolerance in bytes would end the small transfer early or hang on the large one
     env, fabric = build([1e12, 1e3])
     ends = {}
-    timed(env, fabric.transfer((0,), 1.0), ends, "small")
-    timed(env, fabric.transfer((1,), 1e7), ends, "slow")
-    timed(env, fabric.transfer((0,), 1e15), ends, "large")
+    timed(env, fabric.transfer((0,), n_bytes=1.0), ends, "small")
+    timed(env, fabric.transfer((1,), n_bytes=1e7), ends, "slow")
+    timed(env, fabric.transfer((0,), n_bytes=1e15), ends, "large")
     env.run()
     assert ends["small"] == pytest.approx(2e-12)
     assert ends["slow"] == pytest.approx(1e4, rel=1e-12)
@@ -170,7 +170,7 @@ def test_finishing_times_equal_those_of_simgrid(case):
     def send(k):
         yield env.timeout(round(starts[k] * scale * 1e12))
         path = (case["src"][k], n_ranks + case["dst"][k])
-        timed(env, fabric.transfer(path, case["size"][k] * scale), ends, k)
+        timed(env, fabric.transfer(path, n_bytes=case["size"][k] * scale), ends, k)
 
     for k in range(n_flows):
         env.process(send(k))
@@ -191,7 +191,7 @@ def test_same_transfers_finish_at_the_same_ticks():
             for k in range(50):
                 yield env.timeout(to_picoseconds(rng.exponential(0.3)))
                 path = tuple(rng.permutation(3)[: rng.integers(1, 4)].tolist())
-                timed(env, fabric.transfer(path, float(rng.random())), ends, k)
+                timed(env, fabric.transfer(path, n_bytes=float(rng.random())), ends, k)
 
         env.process(arrive())
         env.run()
@@ -204,14 +204,14 @@ def test_same_transfers_finish_at_the_same_ticks():
 def test_impossible_paths_are_refused(path):
     _, fabric = build([1.0] * 3)
     with pytest.raises(TopologyError, match="expected 1 to 8 different links below 3"):
-        fabric.transfer(path, 1.0)
+        fabric.transfer(path, n_bytes=1.0)
 
 
 @pytest.mark.parametrize(("n_bytes", "weight"), [(-1.0, 1.0), (np.nan, 1.0), (1.0, 0.0)])
 def test_impossible_transfers_are_refused(n_bytes, weight):
     _, fabric = build([1.0])
     with pytest.raises(CapacityError, match="expected a finite size and a positive weight"):
-        fabric.transfer((0,), n_bytes, weight=weight)
+        fabric.transfer((0,), n_bytes=n_bytes, weight=weight)
 
 
 def test_a_negative_capacity_is_refused():

@@ -64,7 +64,7 @@ def test_a_failed_nic_halves_nothing_else(ports, links):
 def test_utilization_shows_transfers_and_collectives(ports, links):
     env, capacity = ports.fabric.env, links.capacity_bytes_per_s[links.scale_up[0, 0]]
     ports.fabric.reserve(links.scale_up[0, :1], bytes_per_s=np.array([0.25 * capacity]))
-    ports.fabric.transfer(links.scale_up_path(0, destination=1), 10.0 * capacity)
+    ports.fabric.transfer(links.scale_up_path(0, destination=1), n_bytes=10.0 * capacity)
     env.run(until=1)
     assert ports.gpus[0].port.utilization == pytest.approx((1.0, 0.0))
     assert ports.gpus[1].port.utilization == pytest.approx((0.0, 0.75))
@@ -75,7 +75,7 @@ def test_utilization_shows_transfers_and_collectives(ports, links):
 def test_foreign_traffic_slows_the_collectives_of_its_ports(ports, links):
     heard = []
     ports.fabric.on_change(links.scale_up[0].tolist(), callback=lambda: heard.append(1))
-    ports.fabric.transfer(links.scale_up_path(0, destination=1), 1e12)
+    ports.fabric.transfer(links.scale_up_path(0, destination=1), n_bytes=1e12)
     ports.fabric.env.run(until=1)
     out = ports.collective_slowdown(links.scale_up[0], n_peers=71)
     into = ports.collective_slowdown(links.scale_up[1], n_peers=71)
@@ -95,7 +95,7 @@ def test_a_transfer_under_way_feels_a_failed_tray(ports, links):
     env = ports.fabric.env
     capacity = float(links.capacity_bytes_per_s[links.scale_up[0, 0]])
     ends = []
-    transfer = ports.fabric.transfer(links.scale_up_path(0, destination=1), 2.0 * capacity)
+    transfer = ports.fabric.transfer(links.scale_up_path(0, destination=1), n_bytes=2.0 * capacity)
     transfer.callbacks.append(lambda _: ends.append(to_seconds(env.now)))
 
     def fail():

@@ -102,7 +102,7 @@ def test_replanning_equals_piecewise_exact_integration(random_times, seed):
         kind = rng.choice(["compute", "egress", "ingress"])
         factor = np.where(rng.random(n_ranks) < 0.3, rng.uniform(0.5, 3.0, n_ranks), 1.0)
         history = history.changed(now_s, **{kind: factor})
-        plan = resume_step(times, plan, slowdown=history, now_s=now_s)
+        plan = resume_step(times, plan=plan, slowdown=history, now_s=now_s)
     exact_s = layered_clocks_s(times, start_s=np.zeros(n_ranks), tail_s=tail_s, slowdown=history)
     assert plan.end_s == pytest.approx(exact_s[-1], rel=1e-9)
     assert plan.clock_s == pytest.approx(exact_s[:-1], rel=1e-9)
@@ -116,7 +116,7 @@ def test_a_change_after_the_step_changes_nothing(random_times):
     plan = layered_step(times)
     late_s = 2.0 * float(plan.end_s.max())
     slow = Slowdown.none(4).changed(late_s, compute=5.0)
-    assert resume_step(times, plan, slowdown=slow, now_s=late_s).end_s.tolist() == (
+    assert resume_step(times, plan=plan, slowdown=slow, now_s=late_s).end_s.tolist() == (
         plan.end_s.tolist()
     )
 

@@ -65,7 +65,7 @@ def test_replanning_equals_planning_with_foresight(random_times):
     history = Slowdown.none(n_ranks)
     for now_s in np.sort(rng.uniform(0.0, plan.end_s.max(), 12)):
         history = history.changed(now_s, egress=rng.uniform(0.5, 6.0, n_ranks), compute=1.1)
-        plan = resume_two_batch(batches, plan, slowdown=history, now_s=now_s)
+        plan = resume_two_batch(batches, plan=plan, slowdown=history, now_s=now_s)
     exact = two_batch_step(batches, tail_s=tail_s, slowdown=history)
     assert plan.end_s == pytest.approx(exact.end_s, rel=1e-9)
     assert plan.layer_end_s == pytest.approx(exact.layer_end_s, rel=1e-9)
@@ -127,7 +127,7 @@ class Events:
             yield turn
             sends = []
             for d in np.flatnonzero(row).tolist():
-                send = self.fabric.transfer((r, self.n_ranks + d), row[d], weight=row[d])
+                send = self.fabric.transfer((r, self.n_ranks + d), n_bytes=row[d], weight=row[d])
                 send.callbacks.append(lambda _, d=d: self._arrived((m, layer, kind, d)))
                 sends.append(send)
             self._arrived((m, layer, kind, r))

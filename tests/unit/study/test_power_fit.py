@@ -16,7 +16,7 @@ ATTENTION, MOE = TABLES / "power_b200_attention.csv", TABLES / "power_b200_moe.c
 
 @pytest.fixture(scope="module")
 def fit():
-    return fit_gpu_activity(read_power_rows(ATTENTION, MOE, gpu=B200.gpu), gpu=B200.gpu)
+    return fit_gpu_activity(read_power_rows(ATTENTION, moe=MOE, gpu=B200.gpu), gpu=B200.gpu)
 
 
 def test_the_profile_of_b200_holds_the_fit(fit):
@@ -81,7 +81,7 @@ def test_work_of_one_kernel_by_hand(tmp_path):
         "fp8_block,1000,500,2,8,2,balanced,3,10.0,600.0\n"
         "fp8_block,1000,500,2,8,1,power_law_1.2,3,10.0,600.0\n"
     )
-    rows = read_power_rows(attention, moe, gpu=B200.gpu)
+    rows = read_power_rows(attention, moe=moe, gpu=B200.gpu)
     assert len(rows) == 3
     decode_flop, prefill_flop = 4 * 4 * 8 * 128 * 1000, 4 * 8 * 128 * 1000 * 500
     moe_flop = 6 * 6 * 1000 * 500
@@ -114,7 +114,7 @@ def test_a_missing_column_is_named(tmp_path):
     bad = tmp_path / "bad.csv"
     bad.write_text("phase,kv_dtype\ndecode,fp8\n")
     with pytest.raises(ConfigError, match="no column kv_heads, power_w, seq"):
-        read_power_rows(bad, MOE, gpu=B200.gpu)
+        read_power_rows(bad, moe=MOE, gpu=B200.gpu)
 
 
 def test_a_table_without_balanced_rows_is_refused(tmp_path):
@@ -122,4 +122,4 @@ def test_a_table_without_balanced_rows_is_refused(tmp_path):
     lines = MOE.read_text().splitlines()
     skewed.write_text("\n".join([lines[0], *(line for line in lines if "power_law_1.2" in line)]))
     with pytest.raises(ConfigError, match="no row that counts"):
-        read_power_rows(ATTENTION, skewed, gpu=B200.gpu)
+        read_power_rows(ATTENTION, moe=skewed, gpu=B200.gpu)
