@@ -74,9 +74,9 @@ def test_run_tells_how_far_it_is_and_what_it_reached(job, simulated):
 
 
 def test_progress_of_a_measured_window_is_a_share_of_its_time(scenario_file, simulated):
-    path = scenario_file(
-        change=("  requests: 4", "  requests: 4\n  measurement: {warm_up: 1 s, window: 2 s}")
-    )
+    closed = "  arrivals: {closed_loop: 2}"
+    window = "  arrivals: {poisson: 2 /s}\n  measurement: {warm_up: 1 s, window: 2 s}"
+    path = scenario_file(change=(closed, window))
     heard = Heard()
     run_job(Job(source=str(path), settings=(), name="tiny", seed=0), listener=heard)
     assert heard.told[1][2] == 0.5  # 1.5 s of 1 s + 2 s
