@@ -1,4 +1,4 @@
-"""When requests arrive: closed loop, Poisson, gamma bursts, all at once."""
+"""When requests arrive: closed loop, Poisson, gamma and Weibull bursts, all at once."""
 
 import math
 from collections.abc import Callable
@@ -7,12 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rackmoe.errors import ConfigError
+from rackmoe.serving.renewal import weibull_shape
 
 __all__ = [
     "batch_arrivals_s",
     "closed_loop_arrivals_s",
     "gamma_arrivals_s",
     "poisson_arrivals_s",
+    "weibull_arrivals_s",
 ]
 
 FloatArray = NDArray[np.float64]
@@ -130,19 +132,68 @@ def gamma_arrivals_s(
     A gamma variable of shape :math:`1/c^2` and scale :math:`c^2/\lambda` has
     mean :math:`1/\lambda` and coefficient of variation :math:`c`.
     """
-    if not 0 < rate_requests_per_s < math.inf:
-        raise ConfigError(
-            f"arrivals.rate: {rate_requests_per_s}; expected more than 0 requests per second;"
-            " write for example '20 /s'"
-        )
+    mean_gap_s = 1 / _checked_rate(rate_requests_per_s)
     if not 0 <= cv < math.inf:
         raise ConfigError(f"arrivals.cv: {cv}; expected 0 or more; write for example 2")
-    mean_gap_s = 1 / rate_requests_per_s
 
     def draw_gaps_s(n_gaps: int) -> FloatArray:
         if cv > 0:
             return rng.standard_gamma(1 / cv**2, size=n_gaps) * (cv**2 * mean_gap_s)
         return np.full(n_gaps, mean_gap_s)
+
+    return _renewal_arrivals_s(
+        draw_gaps_s, mean_gap_s=mean_gap_s, n_requests=n_requests, duration_s=duration_s
+    )
+
+
+def weibull_arrivals_s(
+    rng: np.random.Generator,
+    *,
+    rate_requests_per_s: float,
+    cv: float,
+    n_requests: int | None = None,
+    duration_s: float | None = None,
+) -> FloatArray:
+    r"""Return the arrivals of a renewal process with Weibull-distributed gaps.
+
+    Of equal coefficient of variation above 1, Weibull gaps have more very long
+    ones than gamma gaps and fewer very short ones.
+
+    Parameters
+    ----------
+    rng : Generator
+        The stream named ``arrivals``.
+    rate_requests_per_s : float
+        Mean rate. [1/s]
+    cv : float
+        Coefficient of variation of the gaps, standard deviation / mean.
+    n_requests : int, optional
+        Stop after this many requests.
+    duration_s : float, optional
+        Stop before this time. [s]
+
+    Returns
+    -------
+    ndarray of shape (n_arrivals,)
+        Arrival times, ascending; the first one is one gap after 0. [s]
+
+    Raises
+    ------
+    ConfigError
+        If the rate is not positive, no Weibull distribution has the `cv`, or
+        neither limit is given.
+
+    Notes
+    -----
+    A Weibull variable of shape :math:`k` and scale
+    :math:`1 / (\lambda \Gamma(1 + 1/k))` has mean :math:`1/\lambda`.
+    """
+    mean_gap_s = 1 / _checked_rate(rate_requests_per_s)
+    shape = weibull_shape(cv)
+    scale_s = mean_gap_s / math.gamma(1 + 1 / shape)
+
+    def draw_gaps_s(n_gaps: int) -> FloatArray:
+        return rng.weibull(shape, size=n_gaps) * scale_s
 
     return _renewal_arrivals_s(
         draw_gaps_s, mean_gap_s=mean_gap_s, n_requests=n_requests, duration_s=duration_s
@@ -176,3 +227,12 @@ def _checked_count(n_requests: int) -> int:
     if n_requests < 0:
         raise ConfigError(f"workload.requests: {n_requests}; expected 0 or more requests")
     return n_requests
+
+
+def _checked_rate(rate_requests_per_s: float) -> float:
+    if not 0 < rate_requests_per_s < math.inf:
+        raise ConfigError(
+            f"arrivals.rate: {rate_requests_per_s}; expected more than 0 requests per second;"
+            " write for example '20 /s'"
+        )
+    return rate_requests_per_s

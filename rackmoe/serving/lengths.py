@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rackmoe.errors import ConfigError, ShapeError
+from rackmoe.serving.histograms import Histograms
 
 __all__ = [
     "FixedLengths",
+    "HistogramLengths",
     "LengthModel",
     "LognormalLengths",
     "TraceLengths",
@@ -186,6 +188,34 @@ class TraceLengths:
         """Draw the pairs; see `LengthModel.sample`."""
         rows = rng.integers(0, self.input_tokens.size, size=n_requests)
         return self.input_tokens[rows], self.output_tokens[rows]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HistogramLengths:
+    """Input and output drawn independently, each from a histogram.
+
+    Parameters
+    ----------
+    input_tokens, output_tokens : Histograms
+        One histogram each; see `build_histograms`.
+    """
+
+    input_tokens: Histograms
+    output_tokens: Histograms
+
+    def __post_init__(self) -> None:
+        for name in ("input_tokens", "output_tokens"):
+            histograms: Histograms = getattr(self, name)
+            if len(histograms) != 1 or histograms.is_empty.any() or histograms.values.min() < 1:
+                raise ShapeError(
+                    f"lengths.{name}: {len(histograms)} histograms; expected one, of values of at"
+                    " least 1 token"
+                )
+
+    def sample(self, n_requests: int, *, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+        """Draw the pairs; see `LengthModel.sample`."""
+        which = np.zeros(n_requests, np.int64)
+        return self.input_tokens.sample(which, rng=rng), self.output_tokens.sample(which, rng=rng)
 
 
 def _lognormal(normal: NDArray[np.float64], *, mean: float, cv: float) -> IntArray:

@@ -1,4 +1,4 @@
-"""Which prompt tokens need no computing: a cache of prompt blocks, oldest unused ones leave first."""
+"""Which prompt tokens need no computing: prompt blocks are kept, the oldest unused ones leave."""
 
 import itertools
 

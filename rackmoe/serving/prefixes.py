@@ -28,6 +28,9 @@ class PrefixBlocks:
         those of its answer, which a later turn of its session repeats.
     block_tokens : int
         Tokens of one block; the last one of a prompt may be partly filled.
+    n_common : int, optional
+        Identities below this one, such as those of a system prompt, are the same in
+        every copy of a request.
 
     Raises
     ------
@@ -38,6 +41,7 @@ class PrefixBlocks:
     offsets: IntArray
     ids: IntArray
     block_tokens: int
+    n_common: int = 0
 
     def __post_init__(self) -> None:
         if (
@@ -59,8 +63,8 @@ class PrefixBlocks:
 
     @property
     def n_ids(self) -> int:
-        """One more than the largest identity."""
-        return 1 + int(self.ids.max()) if self.ids.size else 0
+        """One more than the largest identity, common ones that nobody names included."""
+        return max(self.n_common, 1 + int(self.ids.max()) if self.ids.size else 0)
 
     def of(self, request: int) -> IntArray:
         """Return the block identities of one request.
@@ -85,7 +89,7 @@ class PrefixBlocks:
         rows : ndarray of shape (n,)
             Requests, possibly several times.
         copy : ndarray of shape (n,), optional
-            Copies of different numbers share no block.
+            Copies of different numbers share no block but the common ones.
 
         Returns
         -------
@@ -96,8 +100,11 @@ class PrefixBlocks:
         offsets = _starts(n_blocks)
         ids = self.ids[_positions(self.offsets[rows], n_blocks)]
         if copy is not None:
-            ids = ids + np.repeat(copy, n_blocks) * self.n_ids
-        return PrefixBlocks(offsets=offsets, ids=ids, block_tokens=self.block_tokens)
+            own = ids >= self.n_common
+            ids = ids + own * np.repeat(copy, n_blocks) * (self.n_ids - self.n_common)
+        return PrefixBlocks(
+            offsets=offsets, ids=ids, block_tokens=self.block_tokens, n_common=self.n_common
+        )
 
     def split(self, block_tokens: int) -> "PrefixBlocks":
         """Return the same prompts in smaller blocks.
@@ -121,10 +128,15 @@ class PrefixBlocks:
         if rest:
             raise ShapeError(
                 f"block_tokens: {block_tokens} does not divide {self.block_tokens};"
-                f" expected a divisor"
+                " expected a divisor"
             )
         ids = (self.ids[:, None] * parts + np.arange(parts)).ravel()
-        return PrefixBlocks(offsets=self.offsets * parts, ids=ids, block_tokens=block_tokens)
+        return PrefixBlocks(
+            offsets=self.offsets * parts,
+            ids=ids,
+            block_tokens=block_tokens,
+            n_common=self.n_common * parts,
+        )
 
 
 def join_prefixes(

@@ -48,12 +48,15 @@ class TraceCells:
         What the file calls arrival time, input tokens and output tokens.
     cells : tuple of sequence
         The values of these columns, as text or as JSON gave them.
+    lines : ndarray of shape (n_rows,), optional
+        Line of each row where they do not follow each other.
     """
 
     place: str
     first_line: int
     names: tuple[str, str, str]
     cells: tuple[Sequence[Any], Sequence[Any], Sequence[Any]]
+    lines: NDArray[np.int64] | None = None
 
     def problem(self, row: int, *, column: int, expected: str) -> str:
         """Return the line that reports one bad cell.
@@ -79,7 +82,8 @@ class TraceCells:
 
     def place_of(self, row: int) -> str:
         """Return ``file:line`` of one row of the trace."""
-        return f"{self.place}:{self.first_line + row}"
+        line = self.first_line + row if self.lines is None else self.lines[row]
+        return f"{self.place}:{line}"
 
     def numbers(self, column: int) -> NDArray[np.float64]:
         """Return a column as numbers.

@@ -1,7 +1,7 @@
 """What is asked of the machine: requests as arrays, sampled or re-played."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,8 +111,8 @@ class RequestTable:
 
     @property
     def has_sessions(self) -> bool:
-        """Whether some requests are later turns of a session."""
-        return bool((self.previous >= 0).any())
+        """Whether some requests arrive when an earlier turn of their session has ended."""
+        return bool(((self.previous >= 0) & np.isnan(self.arrival_s)).any())
 
     @property
     def session(self) -> IntArray:
@@ -130,6 +130,27 @@ class RequestTable:
             return math.nan
         span_s = float(self.arrival_s[-1] - self.arrival_s[0])
         return (len(self) - 1) / span_s if span_s > 0 else math.nan
+
+    def head(self, n_requests: int) -> "RequestTable":
+        """Return the first requests.
+
+        Parameters
+        ----------
+        n_requests : int
+            Rows to keep.
+
+        Returns
+        -------
+        RequestTable
+            At most so many rows.
+        """
+        rows = np.arange(min(n_requests, len(self)))
+        columns = ("arrival_s", "input_tokens", "output_tokens", *_DEFAULTS)
+        return replace(
+            self,
+            prefixes=None if self.prefixes is None else self.prefixes.take(rows),
+            **{name: getattr(self, name)[rows] for name in columns},
+        )
 
 
 def build_requests(
@@ -202,26 +223,34 @@ def replay_requests(
     n_wanted = _replayed_count(trace, rate_scale, n_requests, duration_s)
     copy, row = np.divmod(np.arange(n_wanted, dtype=np.int64), len(trace))
     arrival_s = (trace.arrival_s[row] + copy * _period_s(trace)) / rate_scale
+    previous = np.where(trace.previous[row] < 0, -1, trace.previous[row] + copy * len(trace))
     if duration_s is not None:
-        n_wanted = int(np.searchsorted(arrival_s, duration_s))
-        copy, row, arrival_s = copy[:n_wanted], row[:n_wanted], arrival_s[:n_wanted]
-    prefixes = trace.prefixes
-    return RequestTable(
+        # later turns come with the first one of their session
+        start_s = arrival_s[trace.session[row] + copy * len(trace)]
+        kept = np.flatnonzero(start_s < duration_s)
+        copy, row, arrival_s = copy[kept], row[kept], arrival_s[kept]
+        position = np.cumsum(start_s < duration_s) - 1
+        previous = np.where(previous[kept] < 0, -1, position[previous[kept]])
+    return replace(
+        trace,
         arrival_s=arrival_s,
         input_tokens=trace.input_tokens[row],
         output_tokens=trace.output_tokens[row],
         trace_row=row,
         domain=trace.domain[row],
-        domain_names=trace.domain_names,
-        prefixes=None if prefixes is None else prefixes.take(row, copy=copy),
+        application=trace.application[row],
+        prefixes=None if trace.prefixes is None else trace.prefixes.take(row, copy=copy),
+        previous=previous,
+        delay_s=trace.delay_s[row],
     )
 
 
 def _period_s(trace: RequestTable) -> float:
-    if len(trace) == 1:
+    started_s = trace.arrival_s[~np.isnan(trace.arrival_s)]
+    n_gaps = started_s.size - 1
+    if not n_gaps:
         return 0.0
-    span_s = float(trace.arrival_s[-1] - trace.arrival_s[0])
-    return span_s * len(trace) / (len(trace) - 1)
+    return float(started_s[-1] - started_s[0]) * (n_gaps + 1) / n_gaps
 
 
 def _replayed_count(
