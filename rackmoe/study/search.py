@@ -120,16 +120,18 @@ def find_operating_point(
         is_met = abs(math.log(probe.headroom)) <= tolerance or bracket.width <= tolerance
         scale = bracket.next_scale()
     return OperatingPoint(
-        result=min(runs, key=lambda run: _distance(run[0], tolerance))[1],
+        result=min(runs, key=lambda run: _distance(run[0], tolerance=tolerance))[1],
         probes=tuple(probe for probe, _ in runs),
         is_met=is_met,
     )
 
 
-def _distance(probe: Probe, tolerance: float) -> tuple[bool, float]:
+def _distance(probe: Probe, *, tolerance: float) -> tuple[bool, float]:
     """Order runs: those that keep the limits first, the busiest of them before the others."""
     log_headroom = math.log(probe.headroom)
-    return log_headroom < -tolerance, abs(log_headroom)
+    if log_headroom < -tolerance:
+        return True, -log_headroom
+    return False, -probe.rate_scale
 
 
 def _probe(result: Result, scale: float, *, goal_tokens_per_s: float) -> Probe:

@@ -60,7 +60,8 @@ CASES = {
 
 def frames(result):
     """Return the tables of a run that are frozen."""
-    summary = pd.DataFrame({"metric": list(result.summary), "value": list(result.summary.values())})
+    figures = result.summary
+    summary = pd.DataFrame({"metric": list(figures), "value": list(figures.values())})
     return {"summary": summary} | {name: result.to_frame(name) for name in TABLES}
 
 

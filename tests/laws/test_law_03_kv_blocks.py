@@ -38,8 +38,8 @@ class Auditor(Batcher):
         step = super().next_step()
         self.audit()
         if step is not None:
-            tokens = step.decode_sequences + step.prefill_tokens
-            assert (tokens <= max(self.limits.max_tokens_per_step, self.limits.max_sequences)).all()
+            most = max(self.limits.max_tokens_per_step, self.limits.max_sequences)
+            assert (step.decode_sequences + step.prefill_tokens <= most).all()
         return step
 
     def finish_step(self, batch, emitted=None):

@@ -42,16 +42,18 @@ class Recorded:
 
 def planned(scenario, step, groups, prompts):
     """Return the plan of a step of sequences and prompts by group."""
-    plan = plan_pool(
-        scenario, "aggregated", routing=RoutingInputs(scenario, streams=Streams(0))
-    )
+    plan = plan_pool(scenario, "aggregated", routing=RoutingInputs(scenario, streams=Streams(0)))
     plan.law.routing = Recorded(plan.law.routing.placement, step)
     running = RunningSequences(n_groups=_N_GROUPS, block_tokens=1)
     for request, (group, context) in enumerate(groups):
         running.add(request, group=group, context=context, remaining=1, row=0)
     chunks = tuple(
         PrefillChunk(
-            request=100 + group, group=group, n_tokens=n, past_tokens=3, is_first=False,
+            request=100 + group,
+            group=group,
+            n_tokens=n,
+            past_tokens=3,
+            is_first=False,
             is_last=True,
         )
         for group, n in prompts

@@ -77,9 +77,7 @@ def test_a_faster_part_never_slows_a_step(small_files, part, case, contexts, pro
     part=st.sampled_from(["compute", "egress", "ingress"]),
     rank=st.integers(0, 3),
 )
-def test_a_slower_rank_never_speeds_a_step_up(
-    small_files, case, contexts, prompts, part, rank
-):
+def test_a_slower_rank_never_speeds_a_step_up(small_files, case, contexts, prompts, part, rank):
     scenario = build(case, small_files)
     n_gpus = scenario.document.deployment.n_gpus
     factor = np.ones(n_gpus)

@@ -40,9 +40,7 @@ def test_engine_waits_as_a_queue_with_fixed_service(small_files, load):
     case = replace(QUEUE, arrivals=("poisson", f"{rate!r} /s"), requests=1500)
     scenario = build(case, small_files)
     traffic = build_traffic(scenario.document, streams=Streams(5))
-    run = run_engine(
-        scenario, requests=traffic.requests, is_measured=traffic.is_measured, seed=5
-    )
+    run = run_engine(scenario, requests=traffic.requests, is_measured=traffic.is_measured, seed=5)
     requests = run.records.to_frame("requests")
     wait_s = (requests["scheduled_s"] - requests["arrival_s"]).to_numpy()
     expected_s = lindley_wait_s(traffic.requests.arrival_s, SERVICE_S)
@@ -69,9 +67,7 @@ def test_a_cache_arrives_after_latency_and_bytes_over_bandwidth(small_files):
     case = Case(pools=(Shape(), Shape()), requests=1, lengths=(50, 2), spread=(1.0, 1.0))
     scenario = build(case, small_files)
     traffic = build_traffic(scenario.document, streams=Streams(0))
-    run = run_engine(
-        scenario, requests=traffic.requests, is_measured=traffic.is_measured, seed=0
-    )
+    run = run_engine(scenario, requests=traffic.requests, is_measured=traffic.is_measured, seed=0)
     (request,) = run.records.to_frame("requests").itertuples()
     out = scenario.machine.scale_out
     n_bytes = 50 * kv_bytes_per_token(scenario.arch, kv_dtype=scenario.kv_dtype, tp=1)

@@ -55,9 +55,7 @@ class World:
 
     def __init__(self, *replicas, inputs, outputs, has_links=True, is_prefilled=False):
         self.env = simpy.Environment(initial_time=0)
-        self.ledger = Ledger(
-            n_input_tokens=np.array(inputs), n_output_tokens=np.array(outputs)
-        )
+        self.ledger = Ledger(n_input_tokens=np.array(inputs), n_output_tokens=np.array(outputs))
         self.links = Links(self.env) if has_links else None
         self.ended = []
         self.rack = Rack(

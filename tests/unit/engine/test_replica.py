@@ -1,5 +1,7 @@
 """One replica on the clock, with steps of round durations."""
 
+# ruff: noqa: ARG002  fakes take what the real ones take
+
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 

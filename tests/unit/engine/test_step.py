@@ -1,5 +1,7 @@
 """How a step is put together, with parts of round durations."""
 
+# ruff: noqa: ARG002  fakes take what the real ones take
+
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -145,9 +147,7 @@ def test_alternate_expert_layers_take_their_dense_neighbors_along(small_files):
     (times,) = plan.times
     arch = load_model(write_model("alternate", small_files))
     assert arch.moe_layers == (1, 3)
-    classes = [
-        1 + sorted(set(arch.layers.windows), key=str).index(w) for w in arch.layers.windows
-    ]
+    classes = [1 + sorted(set(arch.layers.windows), key=str).index(w) for w in arch.layers.windows]
     first, second = sum(classes[:2]), sum(classes[2:])
     assert times.pre_s[:, 0].tolist() == [first + 20 + 100 + 1e4, second + 20 + 100 + 1e4]
     assert plan.totals.attention_s == sum(classes)
@@ -166,9 +166,7 @@ def test_layers_after_the_last_experts_are_folded_into_them(small_files):
         dense=Dense(mixed),
         routing=BalancedSource(place, top_k=4),
         exchanges=Exchanges(),
-        host=SimpleNamespace(
-            step_s=SimpleNamespace(value=0.0), gap_s=SimpleNamespace(value=0.0)
-        ),
+        host=SimpleNamespace(step_s=SimpleNamespace(value=0.0), gap_s=SimpleNamespace(value=0.0)),
     )
     (times,) = law.plan(*decoding(0)).times
     assert times.pre_s[:, 0].tolist() == [11 + 1e4, 3 * 11 + 2 * 100 + 1e4]
@@ -178,9 +176,7 @@ def test_only_last_chunks_and_sequences_need_the_head(small_files):
     law = step_law(small_files, "grouped")
     batch, running = decoding(0)
     chunks = tuple(
-        PrefillChunk(
-            request=9, group=0, n_tokens=3, past_tokens=0, is_first=True, is_last=is_last
-        )
+        PrefillChunk(request=9, group=0, n_tokens=3, past_tokens=0, is_first=True, is_last=is_last)
         for is_last in (True, False)
     )
     with_prompts = replace(batch, prefill_tokens=np.array([6]), chunks=chunks)
@@ -228,9 +224,7 @@ def test_tokens_of_a_group_are_dealt_to_its_gpus(small_files, tokens):
 
 
 def test_the_host_sets_the_pace_and_the_gap(small_files):
-    host = SimpleNamespace(
-        step_s=SimpleNamespace(value=1e9), gap_s=SimpleNamespace(value=2.0)
-    )
+    host = SimpleNamespace(step_s=SimpleNamespace(value=1e9), gap_s=SimpleNamespace(value=2.0))
     assert step_law(small_files, "latent", host=host).plan(*decoding(0)).duration_s == 1e9 + 2
 
 

@@ -43,7 +43,8 @@ def test_gpus_draw_the_power_of_their_step_and_idle_in_between():
     # half of the time at the HBM's full rate, nothing else
     n_bytes = 5.0 * 8 * MACHINE.gpu.hbm_bandwidth_bytes_per_s
     steps = steps_of(busy(2.0, 5.0, attention_s=5.0, hbm_bytes=n_bytes))
-    full_w = float(gpu_power_w(MACHINE, GpuUtilization(busy_frac=1.0, tensor_frac={}, hbm_frac=1.0)))
+    reading = GpuUtilization(busy_frac=1.0, tensor_frac={}, hbm_frac=1.0)
+    full_w = float(gpu_power_w(MACHINE, reading))
     expected_w = (5 * full_w + 5 * MACHINE.gpu.idle_power_w) / 10
     assert power(steps).mean.gpu_w == pytest.approx(8 * expected_w)
 

@@ -69,9 +69,7 @@ def test_a_share_of_the_requests_warms_up(make_document):
 
 
 def test_a_time_of_warm_up_drops_what_arrives_before(make_document):
-    built = traffic(
-        make_document, requests="  requests: 100\n  measurement: {warm_up: 2 s}"
-    )
+    built = traffic(make_document, requests="  requests: 100\n  measurement: {warm_up: 2 s}")
     assert (built.is_measured == (built.requests.arrival_s >= 2)).all()
 
 
@@ -103,7 +101,7 @@ def test_a_batch_needs_a_number(make_document):
     document = make_document(
         arrivals="  arrivals: {batch: true}", requests="  measurement: {window: 5 s}"
     )
-    with pytest.raises(ConfigError, match="workload.requests: missing; a closed loop or a batch"):
+    with pytest.raises(ConfigError, match=r"workload.requests: missing; a closed loop or a batch"):
         build_traffic(document, streams=Streams(0))
 
 
@@ -142,5 +140,5 @@ def test_a_file_wins_over_a_shipped_trace(tmp_path):
 
 
 def test_an_unknown_trace_gets_a_suggestion():
-    with pytest.raises(ConfigError, match="no file or shipped trace 'azure_conv'; .*azure_conv_20"):
+    with pytest.raises(ConfigError, match=r"shipped trace 'azure_conv'; .*azure_conv_20"):
         find_request_trace("azure_conv")
