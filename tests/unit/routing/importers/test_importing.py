@@ -1,3 +1,6 @@
+import itertools
+import json
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,6 +16,7 @@ from rackmoe.routing.trace_files import (
     save_count_trace,
     save_token_trace,
 )
+from rackmoe.schema.shipped import shipped_path
 
 HINTS = ImportHints(n_experts=8, top_k=2, source="a cluster", licence="CC0-1.0")
 
@@ -62,6 +66,28 @@ def test_own_traces_of_another_model_are_refused(tmp_path, token_trace, gpt_oss)
         import_trace(tmp_path / "own.npz", model=gpt_oss)
     with pytest.raises(TraceError, match="3 MoE layers; expected those of"):
         import_trace(tmp_path / "own.npz", hints=ImportHints(moe_layer_ids=(0, 1)))
+
+
+def test_shipped_recording_survives_the_layout_of_its_origin(tmp_path):
+    path = shipped_path("scenarios/traces/routing", name="gptoss20b_decode_trace", suffix=".npz")
+    trace = import_trace(path, model="gpt-oss-20b")
+    last = int(trace.req_offsets[2])
+    for number, (first, end) in enumerate(itertools.pairwise(trace.req_offsets[:3].tolist())):
+        data = [
+            {
+                f"token_{at}": {
+                    f"layer_{n}": {"selected_experts": ids.tolist()} for n, ids in layers
+                }
+            }
+            for at, layers in (
+                (at, enumerate(trace.routed_experts[at])) for at in range(first, end)
+            )
+        ]
+        (tmp_path / f"{number}_examples.json").write_text(json.dumps({"router_data": data}))
+    again = import_trace(tmp_path, model="gpt-oss-20b")
+    np.testing.assert_array_equal(again.routed_experts, trace.routed_experts[:last])
+    assert again.req_offsets.tolist() == trace.req_offsets[:3].tolist()
+    assert again.header.moe_layer_ids == trace.header.moe_layer_ids
 
 
 def test_unknown_format_is_refused(tmp_path, token_trace):

@@ -91,6 +91,12 @@ def test_other_names_are_refused(call, arguments):
         (b"\x80\x02ccollections\nOrderedDict\n(K\x01tR.", "a call of something else"),
         (b"\x80\x02K\x01K\x02R.", "a call of something else"),
         (TENSOR_HEAD + b"(K\x01K\x01K\x02K\x02K\x02K\x02tR.", "a tensor without a storage"),
+        (TENSOR_HEAD + b"(" + STORAGE + b"K\x01NK\x02" + HOOKS + b"tR.", "not made of integers"),
+        (
+            b"\x80\x02" + STORAGE.replace(b"X\x01\x00\x00\x000", b"K\x01") + b".",
+            "an unknown storage",
+        ),
+        (b"\x80\x02" + STORAGE.replace(b"Int", b"BFloat16") + b".", "torch.BFloat16Storage"),
         (b"\x80\x02K\x01Q.", "a reference to something else than a storage"),
         (b"\x80\x02K\x01K\x02a.", "appended to something that is no list"),
         (b"\x80\x02]K\x01K\x02s.", "items of something that is no dict"),

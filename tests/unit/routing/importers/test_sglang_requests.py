@@ -34,7 +34,7 @@ def test_prompts_and_outputs_are_joined_by_position(tmp_path, write_torch, choic
     prompt = choices(5)
     outputs = [choices(2, seed=1), choices(2, seed=2)]
     records = [
-        record(0, prompt, positions=[0, 1, 2, 0, 1], extend=[3, 2]),
+        record(0, prompt, positions=[0, 1, 2, 0, 1], extend=[3, 0, 2]),
         record(1, outputs[0], positions=[3, 2]),
         record(2, outputs[1], positions=[4, 3]),
     ]
