@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from rackmoe.errors import InvariantError
 from rackmoe.model.architecture import Window
+from rackmoe.serving.group_choice import NO_GROUP, choose_roomy_group, least_sum_group
 from rackmoe.serving.prefix_cache import PrefixCache
 from rackmoe.serving.running import Finished, RunningSequences
 
@@ -265,10 +266,11 @@ class Batcher:
         """
         choice = self.limits.group_choice
         if choice is GroupChoice.SHORTEST_QUEUE:
-            sequences = self.running.n_sequences + self._reserved_sequences + self._queued_requests
-            return int(np.argmin(sequences))
+            return least_sum_group(
+                self.running.n_sequences, self._reserved_sequences, self._queued_requests
+            )
         if choice is GroupChoice.LEAST_KV:
-            return int(np.argmin(self.running.kv_tokens + self._queued_tokens))
+            return least_sum_group(self.running.kv_tokens, self._queued_tokens, self._zeros)
         group = self._next_group
         self._next_group = (group + 1) % self.limits.n_groups
         return group
@@ -315,18 +317,19 @@ class Batcher:
         """
         limits = self.limits
         wanted = limits.blocks(n_tokens)
-        busy = self.running.n_sequences + self._reserved_sequences
-        # an idle group has nobody to keep blocks for, and a context that fits must not wait forever
-        keep = np.where(busy > 0, self._watermark_blocks, 0)
-        room = (self.free_blocks >= wanted + keep) & (busy < limits.max_sequences)
-        if not room.any():
+        running = self.running
+        # an idle group keeps no blocks for others: a context that fits must not wait forever
+        group = choose_roomy_group(
+            (running.n_sequences, self._reserved_sequences),
+            (running.kv_blocks, self.held_blocks),
+            limits.max_sequences,
+            limits.kv_blocks - wanted,
+            self._watermark_blocks,
+            limits.group_choice is GroupChoice.LEAST_KV,
+        )
+        if group == NO_GROUP:
             return None
-        if limits.group_choice is GroupChoice.LEAST_KV:
-            load = self.held_blocks + self.running.kv_blocks
-        else:
-            load = busy
-        group = int(np.argmin(np.where(room, load, np.iinfo(np.int64).max)))
-        self.held_blocks[group] += limits.blocks(n_tokens)
+        self.held_blocks[group] += wanted
         self._reserved_sequences[group] += 1
         return group
 
