@@ -30,7 +30,7 @@ from rackmoe.records import Pool as PoolRole
 from rackmoe.records import Table
 from rackmoe.scenario.deployment import Pool
 from rackmoe.scenario.resolved import Scenario
-from rackmoe.serving.batching import Batcher, BatchLimits, BatchPolicy, GroupChoice
+from rackmoe.serving.batching import BatchLimits, BatchPolicy, GroupChoice
 
 __all__ = ["build_replicas", "plan_pool"]
 

@@ -7,13 +7,29 @@ from simpy.events import EventPriority
 
 from rackmoe.network.flow_table import PS_PER_S
 
-__all__ = ["PICOSECONDS_PER_S", "LateEvent", "to_picoseconds", "to_seconds"]
+__all__ = ["PICOSECONDS_PER_S", "LateEvent", "now_ps", "to_picoseconds", "to_seconds"]
 
 PICOSECONDS_PER_S = PS_PER_S
 """Ticks of the clock in a second."""
 
 _LATE = EventPriority(2)
 """After everything else of the same instant: SimPy's own priorities are 0 and 1."""
+
+
+def now_ps(env: simpy.Environment) -> int:
+    """Return the time of a clock that started at a whole number of ticks.
+
+    Parameters
+    ----------
+    env : simpy.Environment
+        The clock; its type allows fractions, ours never has them.
+
+    Returns
+    -------
+    int
+        Time. [ps]
+    """
+    return int(env.now)
 
 
 def to_picoseconds(duration_s: float) -> int:

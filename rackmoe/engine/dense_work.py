@@ -194,8 +194,9 @@ class DenseWork:
         rows = np.arange(max_rows + 1, dtype=np.float64)
         residual_s = laws.elementwise_time_s(rows * self._residual_bytes)
         self._floor_s = {
-            phase: residual_s
-            + laws.attention_floor_s(rows, dtype=arch.dtypes.attention, phase=phase)
+            phase: np.asarray(
+                residual_s + laws.attention_floor_s(rows, dtype=arch.dtypes.attention, phase=phase)
+            )
             for phase in ("decode", "prefill")
         }
 
@@ -218,13 +219,13 @@ class DenseWork:
         group = np.array([c.group for c in batch.chunks])
         new = np.array([c.n_tokens for c in batch.chunks])
         past = np.array([c.past_tokens for c in batch.chunks])
-        pairs = np.stack(
+        pairs: NDArray[np.float64] = np.stack(
             [
                 np.bincount(
                     group,
                     weights=np.asarray(score_pairs(new, past_tokens=past, window=window)),
                     minlength=n_groups,
-                )
+                ).astype(np.float64)
                 for window in self._windows
             ]
         )
@@ -254,20 +255,21 @@ class DenseWork:
             Durations. [s]
         """
         out = np.zeros((len(self._windows), len(batch.decode_sequences)))
+        sequences = batch.decode_sequences.astype(np.float64)
         for index, window in enumerate(self._windows):
             if batch.has_decode:
                 kv = batch.decode_kv_tokens if window is None else batch.decode_window_tokens
-                out[index] += self._decode_law(
-                    batch.decode_sequences, self._seen(batch.decode_sequences, kv), 1
-                )
+                out[index] += self._decode_law(sequences, self._seen(sequences, kv), 1)
             if chunks is not None:
                 out[index] += self._prefill_law(
-                    chunks.tokens, chunks.pairs[index], np.maximum(chunks.n_chunks, 1)
+                    chunks.tokens.astype(np.float64),
+                    chunks.pairs[index],
+                    np.maximum(chunks.n_chunks, 1).astype(np.float64),
                 )
         return out * self._is_timed
 
     def _seen(
-        self, sequences: NDArray[np.int64], kv_tokens: NDArray[np.int64]
+        self, sequences: NDArray[np.float64], kv_tokens: NDArray[np.int64]
     ) -> NDArray[np.float64]:
         """Return the tokens that sparse attention reads; all of them without an indexer."""
         attention = self._arch.attention
@@ -275,7 +277,8 @@ class DenseWork:
         if indexer is None:
             return kv_tokens.astype(np.float64)
         mean = kv_tokens / np.maximum(sequences, 1)
-        return sequences * np.asarray(sparse_tokens(mean, indexer=indexer))
+        seen: NDArray[np.float64] = sequences * sparse_tokens(mean, indexer=indexer)
+        return seen
 
     def projection_time_s(
         self, batch: StepBatch, chunks: AttentionLoad | None
@@ -296,7 +299,7 @@ class DenseWork:
         """
         rows = batch.decode_sequences + batch.prefill_tokens
         phase = "decode" if chunks is None else "prefill"
-        time_s = self.projections.time_s(rows) + self._floor_s[phase][rows]
+        time_s: NDArray[np.float64] = self.projections.time_s(rows) + self._floor_s[phase][rows]
         time_s += self.absorb.time_s(batch.decode_sequences)
         if chunks is not None:
             for gemm in self._expand:

@@ -26,13 +26,13 @@ class ReplicaExchanges(Protocol):
     """What a step needs to know about communication."""
 
     def group_reduce_s(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the all-reduce after a tensor-parallel part, shape (n_groups,). [s]"""
+        """Return the all-reduce after a tensor-parallel part, shape (n_groups,). [s]."""
 
     def expert_exchanges(self, routed: StepRouting, *, tokens: NDArray[np.int64]) -> Exchanged:
         """Return dispatch and combine of every MoE layer; None where nothing is exchanged."""
 
     def sent_bytes(self, routed: StepRouting, *, tokens: NDArray[np.int64]) -> SentBytes:
-        """Return the bytes that all GPUs send in a step, over scale-up and scale-out. [B]"""
+        """Return the bytes that all GPUs send in a step, over scale-up and scale-out. [B]."""
 
 
 class _GroupReduce:
@@ -43,13 +43,14 @@ class _GroupReduce:
         self._row_bytes = row_bytes
 
     def time_s(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the duration for each group; zero where one GPU holds all heads. [s]"""
+        """Return the duration for each group; zero where one GPU holds all heads. [s]."""
         if self._law is None:
             return np.zeros(len(rows))
-        return np.where(rows > 0, self._law.time_s(rows * self._row_bytes), 0.0)
+        n_bytes = rows.astype(np.float64) * self._row_bytes
+        return np.where(rows > 0, self._law.time_s(n_bytes), 0.0)
 
     def sent_bytes(self, rows: float) -> float:
-        """Return the bytes that the GPUs of the groups send for one part. [B]"""
+        """Return the bytes that the GPUs of the groups send for one part. [B]."""
         if self._law is None:
             return 0.0
         return rows * self._row_bytes * _ALL_REDUCE_PASSES * (self._law.n_ranks - 1)
@@ -59,7 +60,7 @@ class LocalExperts:
     """One GPU holds everything: nothing travels."""
 
     def group_reduce_s(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return zeros. [s]"""
+        """Return zeros. [s]."""
         return np.zeros(len(rows))
 
     def expert_exchanges(self, routed: StepRouting, *, tokens: NDArray[np.int64]) -> Exchanged:  # noqa: ARG002 protocol
@@ -67,7 +68,7 @@ class LocalExperts:
         return None, None
 
     def sent_bytes(self, routed: StepRouting, *, tokens: NDArray[np.int64]) -> SentBytes:  # noqa: ARG002 protocol
-        """Return zero bytes. [B]"""
+        """Return zero bytes. [B]."""
         return 0.0, 0.0
 
 
@@ -93,7 +94,7 @@ class ExpertReduce:
         self._shape = (n_moe_layers, law.n_ranks)
 
     def group_reduce_s(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the all-reduce after attention or a dense part, shape (1,). [s]"""
+        """Return the all-reduce after attention or a dense part, shape (1,). [s]."""
         return self._reduce.time_s(rows)
 
     def expert_exchanges(self, routed: StepRouting, *, tokens: NDArray[np.int64]) -> Exchanged:  # noqa: ARG002 protocol
@@ -106,7 +107,7 @@ class ExpertReduce:
         )
 
     def sent_bytes(self, routed: StepRouting, *, tokens: NDArray[np.int64]) -> SentBytes:  # noqa: ARG002 protocol
-        """Return the bytes of two all-reduces in each layer. [B]"""
+        """Return the bytes of two all-reduces in each layer. [B]."""
         return 2 * self._n_layers * self._reduce.sent_bytes(float(tokens.sum())), 0.0
 
 
@@ -152,7 +153,7 @@ class DispatchCombine:
         self._n_ranks = n_ranks
 
     def group_reduce_s(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the all-reduce within each attention group, shape (n_groups,). [s]"""
+        """Return the all-reduce within each attention group, shape (n_groups,). [s]."""
         return self._reduce.time_s(rows)
 
     def expert_exchanges(self, routed: StepRouting, *, tokens: NDArray[np.int64]) -> Exchanged:
@@ -168,7 +169,7 @@ class DispatchCombine:
         )
 
     def sent_bytes(self, routed: StepRouting, *, tokens: NDArray[np.int64]) -> SentBytes:
-        """Return the bytes of all dispatches, combines and all-reduces of a step. [B]"""
+        """Return the bytes of all dispatches, combines and all-reduces of a step. [B]."""
         reduced = self._n_layers * self._reduce.sent_bytes(float(tokens.sum()))
         if self._family is Family.ALLGATHER_REDUCESCATTER:
             copies = len(routed.copies_out) * float(tokens.sum()) * (self._n_ranks - 1)

@@ -118,7 +118,11 @@ class KvLinks:
             arrived.succeed()
             return
         transfer = self._fabric.transfer(links, n_bytes=n_bytes)
-        transfer.callbacks.append(lambda _: arrived.succeed())
+
+        def arrive(_: simpy.Event) -> None:
+            arrived.succeed()
+
+        transfer.callbacks.append(arrive)
 
 
 def build_kv_links(

@@ -7,6 +7,7 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
+from rackmoe.engine.clock import now_ps
 from rackmoe.engine.kv_links import KvLinks
 from rackmoe.engine.ledger import NEVER, Ledger
 from rackmoe.engine.replica import Replica
@@ -58,9 +59,7 @@ class Rack:
             All replicas of the run.
         """
         self._entrances = tuple(r for r in replicas if r.pool is not Pool.DECODE)
-        self._decoders = tuple(
-            r for r in replicas if r.pool is Pool.DECODE or self._is_prefilled
-        )
+        self._decoders = tuple(r for r in replicas if r.pool is Pool.DECODE or self._is_prefilled)
 
     def submit(self, request: int) -> None:
         """Send a request to the least loaded replica that computes prompts.
@@ -111,7 +110,7 @@ class Rack:
         ledger.remaining[request] = victim.remaining
         ledger.n_preemptions[request] += 1
         if victim.is_stuck or not self._can_hold(ledger.context(request)):
-            ledger.cut_short(request, now=self._env.now)
+            ledger.cut_short(request, now=now_ps(self._env))
             self._tell_later(request, replica)
             return
         target = replica
@@ -136,7 +135,7 @@ class Rack:
 
     def _take_prefilled(self, request: int, n_tokens: int) -> None:
         """Put a request whose prompt costs nothing into the line for KV memory."""
-        ledger, now = self._ledger, self._env.now
+        ledger, now = self._ledger, now_ps(self._env)
         ledger.start(request, now=now, replica=NEVER)
         ledger.prefill_end[request] = now
         ledger.remaining[request] -= 1
@@ -188,7 +187,7 @@ class Rack:
         self, source: Replica | None, chunk: PrefillChunk, target: Replica, group: int
     ) -> None:
         ledger, request = self._ledger, chunk.request
-        ledger.transfer_end[request] = self._env.now
+        ledger.transfer_end[request] = now_ps(self._env)
         if source is not None:
             self._leave(source, chunk)
         self._emit_first(request)
@@ -196,7 +195,7 @@ class Rack:
             target.join(request, group=group)
             return
         target.batcher.release(group, chunk.n_tokens)
-        ledger.finish(np.array([request]), now=self._env.now)
+        ledger.finish(np.array([request]), now=now_ps(self._env))
         # the next request of a loop may end as fast: no call inside a call
         self._tell_later(request)
 
@@ -225,9 +224,9 @@ class Rack:
 
     def _emit_first(self, request: int) -> None:
         if self._ledger.first_token[request] == NEVER:
-            self._ledger.first_token[request] = self._env.now
+            self._ledger.first_token[request] = now_ps(self._env)
 
     def _end(self, request: int) -> None:
         ended = np.array([request])
-        self._ledger.finish(ended, now=self._env.now)
+        self._ledger.finish(ended, now=now_ps(self._env))
         self._ended(ended)

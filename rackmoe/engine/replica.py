@@ -8,14 +8,14 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
-from rackmoe.engine.clock import to_picoseconds, to_seconds
+from rackmoe.engine.clock import now_ps, to_picoseconds, to_seconds
 from rackmoe.engine.ledger import NEVER, Ledger
 from rackmoe.engine.plan_reuse import StepMemory
 from rackmoe.engine.planned import PlannedStep
 from rackmoe.engine.pool_plan import PoolPlan
 from rackmoe.network.slowdown import Slowdown
 from rackmoe.records import Table
-from rackmoe.serving.batching import Batcher, PrefillChunk, Preempted, StepBatch
+from rackmoe.serving.batching import Batcher, Preempted, PrefillChunk, StepBatch
 
 __all__ = ["Replica", "ReplicaHooks"]
 
@@ -167,7 +167,7 @@ class Replica:
             if batch.is_empty:
                 continue
             plan = self._plan(batch)
-            start = self._env.now
+            start = now_ps(self._env)
             for chunk in batch.chunks:
                 self._ledger.start(chunk.request, now=start, replica=self.index)
             n_steps = self._memory.n_repeats(batch, self.batcher)
@@ -202,33 +202,31 @@ class Replica:
     def _sleep(self, plan: PlannedStep) -> Generator[simpy.Event, Any, None]:
         """Wait for the planned step; when a capacity changes, keep what is done, plan the rest."""
         env = self._env
-        started = env.now
+        started = now_ps(env)
         history = self._slowdown
         self._is_asleep = True
         while True:
-            left = to_picoseconds(plan.duration_s) - (env.now - started)
+            left = to_picoseconds(plan.duration_s) - (now_ps(env) - started)
             try:
                 yield env.timeout(max(left, 0))
             except simpy.Interrupt:
-                now_s = to_seconds(env.now - started)
+                now_s = to_seconds(now_ps(env) - started)
                 history = self._changed(history, now_s)
                 plan = plan.resume(slowdown=history, now_s=now_s)
             else:
                 break
         self._is_asleep = False
 
-    def _repeat(
-        self, plan: PlannedStep, n_steps: int
-    ) -> Generator[simpy.Event, Any, int]:
+    def _repeat(self, plan: PlannedStep, n_steps: int) -> Generator[simpy.Event, Any, int]:
         """Run equal steps until something changes; return how many were run."""
         env = self._env
-        started, one = env.now, to_picoseconds(plan.duration_s)
+        started, one = now_ps(env), to_picoseconds(plan.duration_s)
         self._is_repeating = True
         try:
             yield env.timeout(n_steps * one)
         except simpy.Interrupt:
-            n_steps = max(1, -(-(env.now - started) // one))
-            yield env.timeout(started + n_steps * one - env.now)
+            n_steps = max(1, -(-(now_ps(env) - started) // one))
+            yield env.timeout(started + n_steps * one - now_ps(env))
         self._is_repeating = False
         return n_steps
 
@@ -244,10 +242,8 @@ class Replica:
             ingress=after.ingress[-1],
         )
 
-    def _commit(
-        self, batch: StepBatch, plan: PlannedStep, *, start: int, n_steps: int
-    ) -> None:
-        now = self._last_end = self._env.now
+    def _commit(self, batch: StepBatch, plan: PlannedStep, *, start: int, n_steps: int) -> None:
+        now = self._last_end = now_ps(self._env)
         one = (now - start) // n_steps
         for index in range(n_steps):
             self._steps.append_row(

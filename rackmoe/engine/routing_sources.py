@@ -108,7 +108,7 @@ class RoutingInputs:
         return build(self._trace, placement, rng=rng, replica_choice=replicas)
 
     @cached_property
-    def _statistics(self):  # noqa: ANN202 mypy knows it from routing_statistics
+    def _statistics(self) -> RoutingStatistics:
         return routing_statistics(self._choice.generator or "uniform")
 
     @cached_property

@@ -11,7 +11,7 @@ from simpy.core import EmptySchedule
 
 from rackmoe.engine.assembly import build_replicas, plan_pool
 from rackmoe.engine.client import ClosedLoopClient, MeasuredRequests, OpenLoopClient
-from rackmoe.engine.clock import PICOSECONDS_PER_S, to_picoseconds, to_seconds
+from rackmoe.engine.clock import PICOSECONDS_PER_S, now_ps, to_picoseconds, to_seconds
 from rackmoe.engine.kv_links import build_kv_links
 from rackmoe.engine.ledger import Ledger
 from rackmoe.engine.pool_plan import PoolPlan
@@ -136,7 +136,7 @@ def run_engine(
         replica_pools=pools,
         n_arrived=len(records.requests),
         n_unfinished=measured.n_left,
-        end_s=to_seconds(env.now),
+        end_s=to_seconds(now_ps(env)),
         warnings=_warnings(ledger, n_unfinished=measured.n_left),
     )
 
@@ -148,8 +148,8 @@ def _run_until(env: simpy.Environment, stop: simpy.Event, measured: MeasuredRequ
         if not isinstance(error.__context__, EmptySchedule):
             raise
         raise InvariantError(
-            f"LAW-08 at t={to_seconds(env.now):.6f} s: {measured.n_left} measured requests wait, "
-            "but no event is left that could serve them"
+            f"LAW-08 at t={to_seconds(now_ps(env)):.6f} s: "
+            f"{measured.n_left} measured requests wait, but no event is left that could serve them"
         ) from error
 
 
@@ -203,7 +203,7 @@ def _report(env: simpy.Environment, measured: MeasuredRequests, progress: Progre
     n = measured.n_left
 
     def tick(_: simpy.Event) -> None:
-        progress(to_seconds(env.now), n - measured.n_left)
+        progress(to_seconds(now_ps(env)), n - measured.n_left)
         # where nothing else is left to happen, a tick would keep an empty clock running
         if env.peek() != math.inf:
             schedule()

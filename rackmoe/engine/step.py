@@ -172,7 +172,7 @@ class StepLaw:
         """
         place, layers = self.routing.placement, np.array(self._arch.moe_layers)
         n_layers, n_slots = place.slots.shape
-        split = split_counts(self.expert_counts, place, choice="round_robin")
+        split = split_counts(self.expert_counts.astype(np.float64), place, choice="round_robin")
         slot = np.arange(n_slots)
         table.append_columns(
             {
@@ -223,7 +223,7 @@ class StepLaw:
         """Deal the tokens of each attention group to its GPUs."""
         n_ranks = self.routing.placement.n_ranks
         if n_ranks == 1:
-            return tokens.sum(keepdims=True)
+            return np.array([tokens.sum()])
         tp = self.shape.tp
         if tp == 1:
             return tokens
@@ -264,23 +264,23 @@ class StepLaw:
         )
         return times, total_attention_s
 
-    def _expert_s(
-        self, routed: StepRouting, rows: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
+    def _expert_s(self, routed: StepRouting, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         place, shape = self.routing.placement, self.shape
         if shape.n_groups == 1 or place.n_ranks == 1:
             # every GPU is given all tokens of the replica
             given = np.array(float(rows.sum()))
         else:
             given = routed.copies_in + np.repeat(rows, shape.tp) / shape.tp
-        time_s = self._laws.grouped_gemm_time_s(
-            routed.rank_assignments,
-            active_experts=routed.active_experts,
-            hidden=self._arch.hidden,
-            inter=self._inter,
-            dtype=self._arch.dtypes.routed_expert,
-            n_local_experts=place.slots_per_rank,
-            tokens=given,
+        time_s = np.asarray(
+            self._laws.grouped_gemm_time_s(
+                routed.rank_assignments,
+                active_experts=routed.active_experts,
+                hidden=self._arch.hidden,
+                inter=self._inter,
+                dtype=self._arch.dtypes.routed_expert,
+                n_local_experts=place.slots_per_rank,
+                tokens=given,
+            )
         )
         if place.n_ranks == self.shape.n_gpus:
             return time_s
