@@ -69,10 +69,13 @@ class Result:
         """
         return self.run.records.to_frame(name)
 
+    def _repr_html_(self) -> str:
+        """Return the figures of merit as a table for a notebook."""
+        figures = pd.Series(dict(self.summary), name=f"{self.scenario.name}, seed {self.seed}")
+        return str(figures.to_frame().to_html(float_format="{:.5g}".format))
 
-def simulate(
-    scenario: Scenario, *, seed: int = 0, progress: Progress | None = None
-) -> Result:
+
+def simulate(scenario: Scenario, *, seed: int = 0, progress: Progress | None = None) -> Result:
     """Run a scenario and return what it reached.
 
     Parameters
@@ -189,9 +192,6 @@ def _provenance(scenario: Scenario, run: EngineRun, traffic: Traffic) -> dict[st
     assumed = assumed_leaves(profile)
     return {
         "traffic": traffic.origin,
-        **{
-            f"routing.{plan.role.name.lower()}": plan.law.routing.provenance
-            for plan in run.plans
-        },
+        **{f"routing.{plan.role.name.lower()}": plan.law.routing.provenance for plan in run.plans},
         "assumed_hardware_inputs": ", ".join(sorted(assumed)),
     }

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import traceback
 from typing import Any
 
 import click
@@ -26,6 +27,7 @@ _COMMANDS = {
     "doctor": "Check the installation and the shipped files.",
     "calibrate": "Fit the constants of the laws on the calibration files.",
     "validate": "Compare the laws with measured points.",
+    "net": "Print what a collective costs over its size, beside measured points.",
     "trace": "Generate routing traces and describe them.",
 }
 
@@ -102,4 +104,8 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         code = 0
+    except Exception:  # noqa: BLE001  a bug: show where, and do not look like a negative verdict
+        click.echo(traceback.format_exc().rstrip(), err=True)
+        click.echo("internal error: please report it with the lines above", err=True)
+        code = EXIT_INTERNAL
     sys.exit(code if isinstance(code, int) else 0)

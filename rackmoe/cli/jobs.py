@@ -138,8 +138,12 @@ def run_job(job: Job, *, listener: Listener) -> Finished:
     if scenario.document.workload.search is None:
         result = _simulate(scenario, job=job, listener=listener)
     else:
+        report = _SearchReport(scenario, name=job.name, listener=listener)
         point = find_operating_point(
-            scenario, seed=job.seed, progress=_probe_reporter(scenario, job.name, listener)
+            scenario,
+            seed=job.seed,
+            progress=report.after_run,
+            run_progress=report.during_run,
         )
         result, probes, is_met = point.result, point.probes, point.is_met
     if job.folder is not None:
@@ -256,21 +260,36 @@ def _share_done(document: ScenarioDocument) -> Callable[[float, int], float | No
     return lambda _, n_ended: min(n_ended / n_measured, 1.0)
 
 
-def _probe_reporter(scenario: Scenario, name: str, listener: Listener) -> Callable[[Probe], None]:
-    """Return what tells a listener about each run of a search."""
-    search = scenario.document.workload.search
-    n_most = search.max_runs if search else 0
-    seen: list[Probe] = []
+class _SearchReport:
+    """Tells a listener how far a search and its present run are."""
 
-    def report(probe: Probe) -> None:
-        seen.append(probe)
-        text = (
-            f"run {len(seen)} of at most {n_most}: rate x {probe.rate_scale:.4g},"
+    def __init__(self, scenario: Scenario, *, name: str, listener: Listener) -> None:
+        search = scenario.document.workload.search
+        self._n_most = search.max_runs if search else 1
+        self._share = _share_done(scenario.document)
+        self._name = name
+        self._listener = listener
+        self._n_done = 0
+        self._last = ""
+
+    def after_run(self, probe: Probe) -> None:
+        """Tell what a run of the search found."""
+        self._n_done += 1
+        self._last = (
+            f"; last: rate x {probe.rate_scale:.4g},"
             f" {probe.interactivity_tokens_per_s:.4g} tokens/s for the median user"
         )
-        listener.advance(name, done_frac=len(seen) / n_most, text=text)
+        self._tell(0.0, "done")
 
-    return report
+    def during_run(self, simulated_s: float, n_ended: int) -> None:
+        """Tell how far the present run is."""
+        share = self._share(simulated_s, n_ended) or 0.0
+        self._tell(share, f"{simulated_s:.1f} s simulated")
+
+    def _tell(self, share: float, words: str) -> None:
+        text = f"run {self._n_done + 1} of at most {self._n_most}: {words}{self._last}"
+        done_frac = min((self._n_done + share) / self._n_most, 1.0)
+        self._listener.advance(self._name, done_frac=done_frac, text=text)
 
 
 def _closing_words(result: Result, *, n_probes: int, is_met: bool) -> str:

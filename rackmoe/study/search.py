@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from rackmoe.engine.run import Progress
 from rackmoe.errors import ConfigError
 from rackmoe.scenario.resolved import Scenario
 from rackmoe.simulation import Result, simulate
@@ -71,7 +72,11 @@ class OperatingPoint:
 
 
 def find_operating_point(
-    scenario: Scenario, *, seed: int = 0, progress: ProbeProgress | None = None
+    scenario: Scenario,
+    *,
+    seed: int = 0,
+    progress: ProbeProgress | None = None,
+    run_progress: Progress | None = None,
 ) -> OperatingPoint:
     """Scale the arrival rate until the median user gets just the wanted tokens per second.
 
@@ -88,7 +93,9 @@ def find_operating_point(
     seed : int
         Seed of every run: all probes see the same traffic, faster or slower.
     progress : callable, optional
-        Told about every run.
+        Told about every run when it is done.
+    run_progress : callable, optional
+        Told how far each run is, as by `simulate`.
 
     Returns
     -------
@@ -111,7 +118,7 @@ def find_operating_point(
     scale = scenario.document.workload.arrivals.rate_scale
     is_met = False
     while len(runs) < search.max_runs and not is_met:
-        result = simulate(_at_rate(scenario, scale), seed=seed)
+        result = simulate(_at_rate(scenario, scale), seed=seed, progress=run_progress)
         probe = _probe(result, scale, goal_tokens_per_s=search.interactivity_tokens_per_s)
         runs.append((probe, result))
         if progress is not None:

@@ -104,7 +104,8 @@ def test_search_tells_about_every_run_and_whether_it_met_its_goal(
         limit="interactivity",
     )
 
-    def search(_scenario, *, seed, progress):
+    def search(_scenario, *, seed, progress, run_progress):
+        run_progress(1.5, 3)
         progress(probe)
         return OperatingPoint(result=make_result(seed=seed), probes=(probe,), is_met=False)
 
@@ -116,9 +117,11 @@ def test_search_tells_about_every_run_and_whether_it_met_its_goal(
     path = scenario_file(change=open_loop)
     heard = Heard()
     finished = run_job(Job(source=str(path), settings=(), name="tiny", seed=0), listener=heard)
-    assert heard.told[1][:3] == ("advance", "tiny", 0.25)
-    assert "run 1 of at most 4: rate x 2, 48 tokens/s for the median user" in heard.told[1][3]
-    assert heard.told[2][2].endswith("1 runs, goal not met")
+    assert heard.told[1][0::3] == ("advance", "run 1 of at most 4: 1.5 s simulated")
+    assert heard.told[2][:3] == ("advance", "tiny", 0.25)
+    assert "run 2 of at most 4" in heard.told[2][3]
+    assert "rate x 2, 48 tokens/s for the median user" in heard.told[2][3]
+    assert heard.told[3][2].endswith("1 runs, goal not met")
     assert (finished.n_probes, finished.is_met) == (1, False)
 
 
