@@ -1,9 +1,7 @@
 """How long each operator of a serving engine takes on a GPU."""
 
 from collections.abc import Callable, Hashable
-from dataclasses import replace
-from functools import cache
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,26 +13,16 @@ from rackmoe.compute.attention import (
     attention_decode_law,
     attention_prefill_law,
 )
+from rackmoe.compute.attention_shapes import grouped_query, latent_attention
 from rackmoe.compute.bounds import Floats
 from rackmoe.compute.gemm import GemmLaw, gemm_law
 from rackmoe.compute.grouped_gemm import ExpertShape, GroupedGemmLaw, grouped_gemm_law
 from rackmoe.errors import ConfigError
 from rackmoe.hardware.machine import Gpu
-from rackmoe.model.architecture import GroupedQueryAttention, LatentAttention
+from rackmoe.model.architecture import LatentAttention
 from rackmoe.model.costs import Gemm
 
-__all__ = ["DEEPSEEK_ATTENTION", "OperatorLaws"]
-
-# The latent attention that every measured MLA kernel has (kind: datasheet; source:
-# DeepSeek-AI, "DeepSeek-V3 Technical Report," arXiv:2412.19437, section 4.2).
-DEEPSEEK_ATTENTION: Final = LatentAttention(
-    n_heads=128,
-    q_lora_rank=1536,
-    kv_lora_rank=512,
-    qk_nope_dim=128,
-    qk_rope_dim=64,
-    v_dim=128,
-)
+__all__ = ["OperatorLaws"]
 
 L = TypeVar("L")
 
@@ -84,13 +72,13 @@ class OperatorLaws:
         )
 
     def grouped_gemm(
-        self, *, hidden: int, inter: int, dtype: str, n_local_experts: int
+        self, *, hidden: int, inter: int, dtype: str, n_local_experts: int, split: int = 1
     ) -> GroupedGemmLaw:
         """Return the law of a rank's routed experts.
 
         Parameters
         ----------
-        hidden, inter, dtype, n_local_experts : int or str
+        hidden, inter, dtype, n_local_experts, split : int or str
             As in `grouped_gemm.ExpertShape`.
 
         Returns
@@ -99,12 +87,16 @@ class OperatorLaws:
             A function of assignments and active experts.
         """
         return self._law(
-            ("grouped_gemm", hidden, inter, dtype, n_local_experts),
+            ("grouped_gemm", hidden, inter, dtype, n_local_experts, split),
             lambda: grouped_gemm_law(
                 self._gpu,
                 constants=self._entry("grouped_gemm", dtype),
                 shape=ExpertShape(
-                    hidden=hidden, inter=inter, dtype=dtype, n_local_experts=n_local_experts
+                    hidden=hidden,
+                    inter=inter,
+                    dtype=dtype,
+                    n_local_experts=n_local_experts,
+                    split=split,
                 ),
             ),
         )
@@ -194,6 +186,7 @@ class OperatorLaws:
         dtype: str,
         n_local_experts: int,
         tokens: Floats | None = None,
+        split: int = 1,
     ) -> Floats:
         """Return the duration of the routed experts of each rank.
 
@@ -205,6 +198,8 @@ class OperatorLaws:
             As for `grouped_gemm`.
         tokens : float or ndarray, optional
             Tokens that the kernel is given, a count; one per assignment where omitted.
+        split : int
+            Ranks that share the width of an expert, a count.
 
         Returns
         -------
@@ -212,7 +207,11 @@ class OperatorLaws:
             Duration. [s]
         """
         law = self.grouped_gemm(
-            hidden=hidden, inter=inter, dtype=dtype, n_local_experts=n_local_experts
+            hidden=hidden,
+            inter=inter,
+            dtype=dtype,
+            n_local_experts=n_local_experts,
+            split=split,
         )
         return self._timed(law(assignments, active_experts, tokens))
 
@@ -243,7 +242,7 @@ class OperatorLaws:
         float or ndarray
             Duration; zero where there are no sequences. [s]
         """
-        law = self.attention_decode(_latent(heads), kv_dtype=kv_dtype)
+        law = self.attention_decode(latent_attention(heads), kv_dtype=kv_dtype)
         return self._timed(law(n_sequences, kv_tokens, query_tokens))
 
     def mla_prefill_time_s(
@@ -271,7 +270,7 @@ class OperatorLaws:
         float or ndarray
             Duration; zero where there are no tokens. [s]
         """
-        law = self.attention_prefill(_latent(heads), kv_dtype=kv_dtype)
+        law = self.attention_prefill(latent_attention(heads), kv_dtype=kv_dtype)
         return self._timed(law(n_tokens, score_pairs, n_sequences))
 
     def gqa_decode_time_s(
@@ -299,7 +298,7 @@ class OperatorLaws:
         float or ndarray
             Duration; zero where there are no sequences. [s]
         """
-        shape = _grouped_query(heads, kv_heads, head_dim)
+        shape = grouped_query(heads, kv_heads=kv_heads, head_dim=head_dim)
         law = self.attention_decode(shape, kv_dtype=kv_dtype)
         return self._timed(law(n_sequences, kv_tokens, query_tokens))
 
@@ -328,7 +327,7 @@ class OperatorLaws:
         float or ndarray
             Duration; zero where there are no tokens. [s]
         """
-        shape = _grouped_query(heads, kv_heads, head_dim)
+        shape = grouped_query(heads, kv_heads=kv_heads, head_dim=head_dim)
         law = self.attention_prefill(shape, kv_dtype=kv_dtype)
         return self._timed(law(n_tokens, score_pairs, n_sequences))
 
@@ -388,13 +387,3 @@ class OperatorLaws:
                 f"expected one of {', '.join(entries) or 'none'}; choose another format or backend"
             )
         return entries[dtype]
-
-
-@cache
-def _latent(heads: int) -> LatentAttention:
-    return replace(DEEPSEEK_ATTENTION, n_heads=heads)
-
-
-@cache
-def _grouped_query(heads: int, kv_heads: int, head_dim: int) -> GroupedQueryAttention:
-    return GroupedQueryAttention(n_heads=heads, n_kv_heads=kv_heads, head_dim=head_dim)

@@ -27,6 +27,7 @@ class OperatorTimes(Protocol):
         dtype: str,
         n_local_experts: int,
         tokens: Floats | None = None,
+        split: int = 1,
     ) -> Floats:
         """Return the duration [s] of a rank's routed experts."""
 

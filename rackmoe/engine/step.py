@@ -117,8 +117,8 @@ class StepLaw:
     def plan(
         self,
         batch: StepBatch,
-        running: RunningSequences,
         *,
+        running: RunningSequences,
         slowdown: Slowdown | None = None,
     ) -> PlannedStep:
         """Return the plan of a step.
@@ -137,7 +137,7 @@ class StepLaw:
         PlannedStep
             The clocks of all ranks and the work.
         """
-        parts = split_batch(batch, running) if self._is_two_batch else whole_batch(batch, running)
+        parts = split_batch(batch, running=running) if self._is_two_batch else whole_batch(batch, running=running)
         times: list[LayerTimes] = []
         totals: list[StepTotals] = []
         for part in parts:
@@ -241,8 +241,8 @@ class StepLaw:
     ) -> tuple[LayerTimes, float]:
         rows = self._rows(batch)
         fold, tp = self._folding, self.shape.tp
-        attention_s = self._dense.attention_time_s(batch, chunks)
-        block_s = self._dense.projection_time_s(batch, chunks)
+        attention_s = self._dense.attention_time_s(batch, chunks=chunks)
+        block_s = self._dense.projection_time_s(batch, chunks=chunks)
         reduce_s = self._exchanges.group_reduce_s(rows)
         dense_s = self._dense.dense.time_s(rows) + reduce_s
         pre_s = fold.n_blocks[:, None] * (block_s + reduce_s) + fold.n_dense[:, None] * dense_s
@@ -280,6 +280,7 @@ class StepLaw:
                 dtype=self._arch.dtypes.routed_expert,
                 n_local_experts=place.slots_per_rank,
                 tokens=given,
+                split=1 if shape.is_expert_parallel else shape.n_gpus,
             )
         )
         if place.n_ranks == self.shape.n_gpus:

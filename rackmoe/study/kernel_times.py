@@ -12,7 +12,8 @@ from rackmoe.backend.operators import ModuleConstants, OperatorConstants
 from rackmoe.compute.attention import attention_decode_law, attention_prefill_law
 from rackmoe.compute.gemm import gemm_law
 from rackmoe.compute.grouped_gemm import ExpertShape, grouped_gemm_law
-from rackmoe.compute.operators import DEEPSEEK_ATTENTION, OperatorLaws
+from rackmoe.compute.attention_shapes import DEEPSEEK_ATTENTION
+from rackmoe.compute.operators import OperatorLaws
 from rackmoe.hardware.machine import Gpu
 from rackmoe.model.architecture import GroupedQueryAttention
 from rackmoe.model.attention import score_pairs

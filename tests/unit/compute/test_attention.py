@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from rackmoe.backend.operator_files import operator_constants
 from rackmoe.compute.attention import attention_decode_law, attention_prefill_law
-from rackmoe.compute.operators import DEEPSEEK_ATTENTION, OperatorLaws
+from rackmoe.compute.attention_shapes import DEEPSEEK_ATTENTION
+from rackmoe.compute.operators import OperatorLaws
 from rackmoe.hardware.profile import load_machine
 from rackmoe.model.architecture import GroupedQueryAttention
 from rackmoe.model.attention import mla_decode_work, score_pairs

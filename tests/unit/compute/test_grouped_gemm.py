@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -55,3 +57,12 @@ def test_every_rank_of_every_layer_is_computed_at_once(gpu, grouped_constants):
     times = law(assignments, np.minimum(assignments, 8.0))
     assert times.shape == (3, 4)
     assert (np.diff(times.ravel()) > 0).all()
+
+
+def test_a_split_expert_pays_its_passes_and_its_share_of_slow_products(gpu, grouped_constants):
+    constants = replace(grouped_constants, token_efficiency=0.05)
+    whole = grouped_gemm_law(gpu, constants=constants, shape=SHAPE)
+    split = grouped_gemm_law(gpu, constants=constants, shape=replace(SHAPE, inter=10, split=5))
+    # 200 B at 5 % of 1 TB/s; a quarter of the bandwidth is the slowest pass
+    assert whole.finalize_s == pytest.approx(200 / 5e10)
+    assert split.finalize_s == pytest.approx(200 / 2.5e11 + (200 / 5e10 - 200 / 2.5e11) / 5)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from rackmoe.backend.operator_files import operator_constants
 from rackmoe.backend.operators import free_constants, ideal_constants
-from rackmoe.compute.operators import DEEPSEEK_ATTENTION, OperatorLaws
+from rackmoe.compute.attention_shapes import DEEPSEEK_ATTENTION
+from rackmoe.compute.operators import OperatorLaws
 from rackmoe.errors import ConfigError
 from rackmoe.hardware.profile import load_machine, profile_names
 

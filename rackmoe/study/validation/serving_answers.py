@@ -1,0 +1,184 @@
+"""Answers to many measured rows: simulated side by side, and remembered on disk."""
+
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import rackmoe
+from rackmoe.backend.profile import BackendProfile
+from rackmoe.errors import RackmoeError
+from rackmoe.scenario.document import ScenarioDocument
+from rackmoe.scenario.resolved import Scenario, resolve_scenario
+from rackmoe.schema.shipped import shipped_folder
+from rackmoe.study.validation.serving_rows import ServingRow, row_document
+from rackmoe.study.validation.serving_run import RowQuestion, row_question, simulate_row
+
+__all__ = ["Answer", "RowProgress", "answer_rows"]
+
+RowProgress = Callable[[int, int], None]
+"""Takes the rows that are done and all rows."""
+
+# Code above the engine does not change what a run gives.
+_WITHOUT_EFFECT: Final = ("cli", "report", "study")
+_DATA: Final = ("scenarios/backends", "scenarios/models", "hardware_profiles")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the simulator says about a row.
+
+    Attributes
+    ----------
+    figures : mapping of str to float or None
+        By column of the file; empty where there is no answer.
+    reason : str
+        Why there is none.
+    """
+
+    figures: Mapping[str, float | None]
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Task:
+    """A row as a process takes it."""
+
+    name: str
+    document: str
+    backend: BackendProfile | None
+    question: RowQuestion
+    cache: str | None
+    version: str
+
+
+def answer_rows(
+    rows: Sequence[ServingRow],
+    *,
+    backends: Mapping[str, BackendProfile] | None = None,
+    jobs: int = 2,
+    cache_folder: str | os.PathLike[str] | None = None,
+    progress: RowProgress | None = None,
+) -> dict[str, Answer]:
+    """Simulate the scenario of each row.
+
+    Parameters
+    ----------
+    rows : sequence of ServingRow
+        The rows.
+    backends : mapping of str to BackendProfile, optional
+        Profiles to use in place of the shipped ones, by name.
+    jobs : int, optional
+        Processes. The answers do not depend on it.
+    cache_folder : path-like, optional
+        Where answers are kept, under a digest of the resolved scenario and of the code.
+    progress : callable, optional
+        Told about every row that is done.
+
+    Returns
+    -------
+    dict of str to Answer
+        By id, in the order of the rows.
+    """
+    version = _version() if cache_folder is not None else ""
+    tasks: dict[str, _Task] = {}
+    answers: dict[str, Answer] = dict.fromkeys((row.id for row in rows), Answer(figures={}))
+    for row in rows:
+        try:
+            document = row_document(row)
+        except (RackmoeError, ValueError) as error:
+            answers[row.id] = Answer(figures={}, reason=_words(error))
+            continue
+        tasks[row.id] = _Task(
+            name=row.id,
+            document=document.model_dump_json(by_alias=True),
+            backend=(backends or {}).get(document.backend),
+            question=row_question(row),
+            cache=None if cache_folder is None else os.fspath(cache_folder),
+            version=version,
+        )
+    n_done = len(rows) - len(tasks)
+    for name, answer in _each(tasks, jobs=jobs):
+        answers[name] = answer
+        n_done += 1
+        if progress is not None:
+            progress(n_done, len(rows))
+    return answers
+
+
+def _each(tasks: Mapping[str, _Task], *, jobs: int):  # noqa: ANN202  a generator of pairs
+    if jobs == 1:
+        for name, task in tasks.items():
+            yield name, _answer(task)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context) as executor:
+        futures: dict[Future[Answer], str] = {
+            executor.submit(_answer, task): name for name, task in tasks.items()
+        }
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+
+
+def _answer(task: _Task) -> Answer:
+    """Answer one row in this process, from the cache where it is known."""
+    try:
+        document = ScenarioDocument.model_validate_json(task.document)
+        scenario = resolve_scenario(document, name=task.name)
+        if task.backend is not None:
+            scenario = replace(scenario, backend=task.backend)
+        kept = _place(task, scenario)
+        if kept is not None and kept.is_file():
+            return Answer(figures=json.loads(kept.read_text(encoding="utf-8")))
+        figures = simulate_row(scenario, question=task.question)
+    except (RackmoeError, ValueError) as error:
+        return Answer(figures={}, reason=_words(error))
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        partial = kept.with_suffix(f".{os.getpid()}")
+        partial.write_text(json.dumps(figures), encoding="utf-8")
+        partial.replace(kept)
+    return Answer(figures=figures)
+
+
+def _words(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _place(task: _Task, scenario: Scenario) -> Path | None:
+    if task.cache is None:
+        return None
+    parts = (
+        task.version,
+        task.document,
+        scenario.backend.model_dump_json(),
+        repr(asdict(task.question)),
+        repr(scenario.machine),
+        repr(scenario.arch),
+    )
+    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return Path(task.cache) / f"{digest}.json"
+
+
+@cache
+def _version() -> str:
+    """Return a digest of the code and the data that a run depends on."""
+    package = Path(rackmoe.__file__).parent
+    files = [
+        path
+        for path in sorted(package.rglob("*.py"))
+        if path.relative_to(package).parts[0] not in _WITHOUT_EFFECT
+    ]
+    files.append(Path(__file__).with_name("serving_run.py"))
+    for folder in _DATA:
+        files += [path for path in sorted(shipped_folder(folder).rglob("*")) if path.is_file()]
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,306 @@
+"""Which scenario a row of measured serving points stands for: the documented rules.
+
+A blank cell takes the default of the engine's profile. The rules, in the order of use:
+
+1.  The backend is that of `BACKENDS` for the row's engine.
+2.  The GPUs of a replica are ``tp x attention_dp``. With ``ep`` above 1, whole experts are
+    spread over all of them; otherwise every expert is split over them.
+3.  Redundant experts are those of the row, or as few as make the experts divide.
+4.  The machine has as many racks or nodes as the pools of the row need.
+5.  NVFP4 checkpoints bring an FP8 cache; other checkpoints take the cell or the backend.
+6.  TensorRT-LLM multiplies MXFP4 experts with FP8 tokens where the GPU has FP4 units.
+7.  Speculation without a number of drafts has `DEFAULT_DRAFTS`.
+8.  A closed loop starts empty, as the benchmark clients do, and runs for up to
+    `CLIENT_ROUNDS` requests per user; where that is long, for fewer (`loop_rounds`).
+9.  A batch sends all requests at once; so does a Poisson process of infinite rate.
+10. A saturated decode starts in its stationary state, its prompts computed by nobody.
+    Without a batch size, each GPU holds what the backend and the memory allow.
+11. A saturated prefill computes `PREFILL_STEPS` full steps of prompts with one output token.
+12. Random tokens choose experts evenly with the noise of chance; ``eplb`` rows have the
+    balancer's placement on drawn skew, ``real`` rows the same skew without the balancer.
+"""
+
+import csv
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rackmoe.errors import ConfigError
+from rackmoe.hardware.profile import load_machine
+from rackmoe.model.config import load_model
+from rackmoe.scenario.document import ScenarioDocument
+
+__all__ = [
+    "BACKENDS",
+    "CLIENT_ROUNDS",
+    "ServingRow",
+    "loop_rounds",
+    "read_serving_points",
+    "row_document",
+]
+
+# DeepSeek's own engine runs the kernels that SGLang uses (DeepGEMM, FlashMLA, DeepEP).
+BACKENDS: Final = {
+    "trtllm": "trtllm-2026h1",
+    "sglang": "sglang-2026h1",
+    "vllm": "vllm-2026h1",
+    "deepseek": "sglang-2026h1",
+}
+# Requests per user of a benchmark (scenarios/calibration/serving_points.csv: prompts are 10 x
+# concurrency, after a warm-up that has ended).
+CLIENT_ROUNDS: Final = 10
+# Speculative tokens where a recipe names none, as the description of the file says.
+DEFAULT_DRAFTS: Final = 3
+# Full steps of a saturated prefill; the first ones are like the last ones.
+PREFILL_STEPS: Final = 5
+# Rounds beyond the first of a saturated decode, which starts in its stationary state.
+_DECODE_ROUNDS: Final = 1.5
+# Bounds on the cost of one row: requests, and output tokens of one user after the other.
+_MAX_REQUESTS: Final = 6000
+_MAX_TOKENS_IN_A_ROW: Final = 16_000
+_MIN_ROUNDS: Final = 3
+# Steps whose load differs by less than this share one plan.
+_STEP_TOLERANCE: Final = 0.03
+# Routing of prompts that people wrote, where nobody recorded it.
+_REAL_ROUTING: Final = "deepseek_chat"
+
+_COLUMNS: Final = (
+    "id",
+    "curve",
+    "trust",
+    "hardware",
+    "model",
+    "engine",
+    "mode",
+    "isl",
+    "osl",
+    "arrival",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServingRow:
+    """One measured point.
+
+    Attributes
+    ----------
+    cells : mapping of str to str
+        The cells of the file by column.
+    """
+
+    cells: Mapping[str, str]
+
+    @property
+    def id(self) -> str:
+        """Name of the point."""
+        return self.cells["id"]
+
+    @property
+    def curve(self) -> str:
+        """Points measured alike."""
+        return self.cells["curve"]
+
+    def text(self, column: str) -> str:
+        """Return a cell; empty where the source does not say."""
+        return self.cells.get(column, "")
+
+    def number(self, column: str) -> float | None:
+        """Return a cell as a number; None where the source does not say."""
+        text = self.text(column)
+        return float(text) if text else None
+
+    def count(self, column: str, default: int = 0) -> int:
+        """Return a cell as a whole number."""
+        value = self.number(column)
+        return default if value is None or math.isinf(value) else int(value)
+
+    def gpus(self, phase: str) -> int:
+        """Return the GPUs of a phase's replicas, a count."""
+        if not self.text(f"{phase}_workers"):
+            return 0
+        per_replica = self.count(f"{phase}_tp", 1) * self.count(f"{phase}_attention_dp", 1)
+        return self.count(f"{phase}_workers", 1) * per_replica
+
+
+def read_serving_points(path: str | Path) -> tuple[ServingRow, ...]:
+    """Return the rows of a file of measured serving points.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        A CSV file with the columns of ``scenarios/calibration/serving_points.csv``.
+
+    Returns
+    -------
+    tuple of ServingRow
+        In the order of the file.
+
+    Raises
+    ------
+    ConfigError
+        If columns are missing or ids occur twice.
+    """
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
+        if missing:
+            raise ConfigError(
+                f"{path}: no column {', '.join(missing)}; expected the columns of "
+                "scenarios/calibration/serving_points.csv; add them"
+            )
+        rows = tuple(ServingRow(cells=dict(cells)) for cells in reader)
+    ids = [row.id for row in rows]
+    twice = sorted({one for one in ids if ids.count(one) > 1})
+    if twice:
+        raise ConfigError(f"{path}: id {twice[0]}: occurs twice; expected one row each; rename it")
+    return rows
+
+
+def loop_rounds(row: ServingRow) -> int:
+    """Return how many requests each user of a closed loop sends one after the other.
+
+    Parameters
+    ----------
+    row : ServingRow
+        A row with a closed loop.
+
+    Returns
+    -------
+    int
+        At most `CLIENT_ROUNDS`; fewer where requests or outputs would be too many.
+    """
+    by_requests = _MAX_REQUESTS // max(1, row.count("concurrency", 1))
+    by_tokens = _MAX_TOKENS_IN_A_ROW // max(1, row.count("osl", 1))
+    return max(_MIN_ROUNDS, min(CLIENT_ROUNDS, by_requests, by_tokens))
+
+
+def row_document(row: ServingRow) -> ScenarioDocument:
+    """Return the scenario of a row.
+
+    Parameters
+    ----------
+    row : ServingRow
+        The row.
+
+    Returns
+    -------
+    ScenarioDocument
+        By the rules of this module.
+
+    Raises
+    ------
+    ConfigError
+        If a name in the row is unknown.
+    """
+    engine = row.text("engine")
+    if engine not in BACKENDS:
+        raise ConfigError(
+            f"{row.id}: engine: '{engine}'; expected one of {', '.join(BACKENDS)}; rename it"
+        )
+    tree: dict[str, Any] = {
+        "schema": "rackmoe/scenario/1",
+        "title": row.id,
+        "backend": BACKENDS[engine],
+        "model": _model(row),
+        "deployment": _deployment(row),
+        "experts": {"placement": "eplb" if row.text("routing") == "eplb" else "contiguous"},
+        "workload": _workload(row),
+    }
+    tree["hardware"] = _hardware(row, tree["deployment"])
+    return ScenarioDocument.model_validate_json(json.dumps(tree))
+
+
+def _model(row: ServingRow) -> dict[str, Any]:
+    weights = row.text("weights_dtype")
+    peaks = load_machine(row.text("hardware")).gpu.peak_flop_per_s
+    if weights == "mxfp4" and row.text("engine") == "trtllm" and "fp4" in peaks:
+        weights = "w4a8_mxfp4"
+    cache = row.text("kv_dtype") or ("fp8" if weights == "nvfp4" else None)
+    return {"name": row.text("model"), "weights": weights or None, "kv_cache": cache}
+
+
+def _hardware(row: ServingRow, deployment: dict[str, Any]) -> dict[str, Any]:
+    name = row.text("hardware")
+    domain = load_machine(name).scale_up.domain_gpus
+    used = sum(p["replicas"] * p["tp"] * p["attention_dp"] for p in deployment.values())
+    return {"profile": name, "racks" if "nvl" in name else "nodes": -(-used // domain)}
+
+
+def _deployment(row: ServingRow) -> dict[str, Any]:
+    mode = row.text("mode")
+    if mode == "disagg":
+        return {"prefill": _pool(row, "prefill"), "decode": _pool(row, "decode")}
+    return {"aggregated": _pool(row, "prefill" if mode == "prefill_only" else "decode")}
+
+
+def _pool(row: ServingRow, phase: str) -> dict[str, Any]:
+    tp, groups = row.count(f"{phase}_tp", 1), row.count(f"{phase}_attention_dp", 1)
+    ep = tp * groups if row.count(f"{phase}_ep", 1) > 1 else 1
+    n_experts = load_model(row.text("model")).moe.n_routed_experts
+    pool: dict[str, Any] = {"tp": tp, "attention_dp": groups, "ep": ep}
+    pool["replicas"] = (
+        1 if row.text("mode").endswith("_only") else row.count(f"{phase}_workers", 1)
+    )
+    if ep > 1:
+        asked = row.count("redundant_experts")
+        pool["redundant_experts"] = asked + -(n_experts + asked) % ep
+    pool["two_batch_overlap"] = row.text("two_batch_overlap") == "yes"
+    if row.text("mode") == "prefill_only" and row.text("batch_per_gpu"):
+        pool["max_tokens_per_step"] = row.count("batch_per_gpu")
+    if row.text("mtp") == "on" and phase == "decode":
+        pool["draft_tokens"] = row.count("mtp_draft_tokens", DEFAULT_DRAFTS)
+    return pool
+
+
+def _workload(row: ServingRow) -> dict[str, Any]:
+    mode = row.text("mode")
+    workload: dict[str, Any] = {
+        "routing": _routing(row),
+        "lengths": {
+            "input": row.count("isl"),
+            "output": max(1, row.count("osl", 1)),
+            "spread": [0.8, 1.0] if row.text("length_model") == "uniform_0.8_1.0" else [1.0, 1.0],
+        },
+        "measurement": {"step_tolerance_frac": _STEP_TOLERANCE},
+    }
+    if mode == "decode_only":
+        users = row.gpus("decode") * (row.count("batch_per_gpu") or _DECODE_BATCH)
+        workload |= {
+            "arrivals": {"closed_loop": users},
+            "requests": int(_DECODE_ROUNDS * users),
+            "is_prefilled": True,
+        }
+        workload["lengths"]["is_staggered"] = True
+    elif mode == "prefill_only":
+        per_step = (row.count("batch_per_gpu") or _PREFILL_TOKENS) * row.gpus("prefill")
+        n_prompts = math.ceil(PREFILL_STEPS * per_step / row.count("isl"))
+        workload |= {"arrivals": {"batch": True}, "requests": n_prompts}
+        workload["lengths"]["output"] = 1
+    elif row.text("arrival") == "closed":
+        users = row.count("concurrency")
+        workload |= {"arrivals": {"closed_loop": users}, "requests": users * loop_rounds(row)}
+    elif row.text("arrival") == "batch":
+        workload |= {"arrivals": {"batch": True}, "requests": row.count("concurrency")}
+    else:
+        raise ConfigError(
+            f"{row.id}: arrival: '{row.text('arrival')}' with mode '{mode}'; expected closed, batch, "
+            "or a saturated phase; correct the row"
+        )
+    return workload
+
+
+# Where the source gives no batch: what the engines' profiles allow a GPU to hold and to prefill.
+_DECODE_BATCH: Final = 512
+_PREFILL_TOKENS: Final = 16_384
+
+
+def _routing(row: ServingRow) -> dict[str, Any]:
+    kind = row.text("routing")
+    if kind == "balanced":
+        return {"balanced": True}
+    if kind in {"eplb", "real"}:
+        return {"generator": _REAL_ROUTING}
+    return {"uniform": True}
