@@ -41,7 +41,7 @@ _ROLES = {
 }
 
 
-def plan_pool(scenario: Scenario, name: str, *, routing: RoutingInputs) -> PoolPlan:
+def plan_pool(scenario: Scenario, *, name: str, routing: RoutingInputs) -> PoolPlan:
     """Return the laws and limits of a pool.
 
     Parameters

@@ -238,7 +238,7 @@ class DenseWork:
         )
 
     def attention_time_s(
-        self, batch: StepBatch, chunks: AttentionLoad | None
+        self, batch: StepBatch, *, chunks: AttentionLoad | None
     ) -> NDArray[np.float64]:
         """Return the duration of the attention kernels in one layer of each class.
 
@@ -281,7 +281,7 @@ class DenseWork:
         return seen
 
     def projection_time_s(
-        self, batch: StepBatch, chunks: AttentionLoad | None
+        self, batch: StepBatch, *, chunks: AttentionLoad | None
     ) -> NDArray[np.float64]:
         """Return the duration of projections, norms and residual passes in one layer.
 
@@ -309,7 +309,7 @@ class DenseWork:
                 time_s += np.where(chunks.kv_tokens > 0, expand_s, 0.0)
         return time_s
 
-    def projection_work(self, batch: StepBatch, chunks: AttentionLoad | None) -> Work:
+    def projection_work(self, batch: StepBatch, *, chunks: AttentionLoad | None) -> Work:
         """Return the work of projections and residual passes of one layer, one GPU per group.
 
         Parameters
@@ -329,7 +329,7 @@ class DenseWork:
         work = self.projections.work(rows) + self.absorb.work(batch.decode_sequences) + moved
         return work if chunks is None else work + self._expansion.work(chunks.kv_tokens)
 
-    def score_work(self, batch: StepBatch, chunks: AttentionLoad | None) -> Work:
+    def score_work(self, batch: StepBatch, *, chunks: AttentionLoad | None) -> Work:
         """Return the work of the attention kernels of all layers, one GPU per group.
 
         Parameters

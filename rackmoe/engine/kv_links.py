@@ -65,8 +65,8 @@ class KvLinks:
     def send(
         self,
         source: Replica,
-        target: Replica,
         *,
+        target: Replica,
         groups: tuple[int, int],
         n_tokens: int,
     ) -> simpy.Event:
@@ -126,7 +126,7 @@ class KvLinks:
 
 
 def build_kv_links(
-    env: simpy.Environment, scenario: Scenario, *, plans: list[PoolPlan]
+    env: simpy.Environment, *, scenario: Scenario, plans: list[PoolPlan]
 ) -> KvLinks | None:
     """Return the way of the KV caches of a scenario.
 

@@ -28,7 +28,7 @@ class MicroBatch:
     groups: NDArray[np.int64]
 
 
-def whole_batch(batch: StepBatch, running: RunningSequences) -> tuple[MicroBatch, ...]:
+def whole_batch(batch: StepBatch, *, running: RunningSequences) -> tuple[MicroBatch, ...]:
     """Return a step as its only micro-batch.
 
     Parameters
@@ -45,7 +45,7 @@ def whole_batch(batch: StepBatch, running: RunningSequences) -> tuple[MicroBatch
     return (MicroBatch(batch=batch, trace_rows=running.trace_rows, groups=running.groups),)
 
 
-def split_batch(batch: StepBatch, running: RunningSequences) -> tuple[MicroBatch, ...]:
+def split_batch(batch: StepBatch, *, running: RunningSequences) -> tuple[MicroBatch, ...]:
     """Return a step as two micro-batches of about equal size.
 
     Every second sequence of an attention group goes to the second one, and
@@ -76,7 +76,7 @@ def split_batch(batch: StepBatch, running: RunningSequences) -> tuple[MicroBatch
     )
     if all(len(half.groups) or half.batch.chunks for half in halves):
         return halves
-    return whole_batch(batch, running)
+    return whole_batch(batch, running=running)
 
 
 def _half(

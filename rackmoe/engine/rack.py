@@ -79,7 +79,7 @@ class Rack:
         self._least_loaded(self._entrances).enqueue(request, n_tokens=n_tokens)
 
     # ------------------------------------------------------------------ hooks of the replicas
-    def prompt_done(self, replica: Replica, chunk: PrefillChunk) -> None:
+    def prompt_done(self, replica: Replica, *, chunk: PrefillChunk) -> None:
         """Decode on in the same replica, or hand the request over to the decode pool."""
         ledger, request = self._ledger, chunk.request
         if replica.pool is Pool.AGGREGATED:
@@ -98,13 +98,13 @@ class Rack:
         self._handed_over.append((replica, chunk))
         self._place()
 
-    def sequences_left(self, replica: Replica, requests: NDArray[np.int64]) -> None:
+    def sequences_left(self, replica: Replica, *, requests: NDArray[np.int64]) -> None:
         """Use the freed memory for requests that wait for it."""
         self._ended(requests)
         if replica.pool is Pool.DECODE or self._is_prefilled:
             self._place()
 
-    def sequence_preempted(self, replica: Replica, victim: Preempted) -> None:
+    def sequence_preempted(self, replica: Replica, *, victim: Preempted) -> None:
         """Queue a request again whose KV memory was taken; its context is computed anew."""
         ledger, request = self._ledger, victim.request
         ledger.remaining[request] = victim.remaining
@@ -177,7 +177,7 @@ class Rack:
             return
         event = self._links.send(
             source,
-            target,
+            target=target,
             groups=(chunk.group, group),
             n_tokens=chunk.past_tokens + chunk.n_tokens,
         )
@@ -218,7 +218,7 @@ class Rack:
             if replica is None:
                 self._ended(ended)
             else:
-                self.sequences_left(replica, ended)
+                self.sequences_left(replica, requests=ended)
 
         self._env.timeout(0).callbacks.append(tell)
 

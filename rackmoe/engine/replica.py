@@ -23,13 +23,13 @@ __all__ = ["Replica", "ReplicaHooks"]
 class ReplicaHooks(Protocol):
     """What a replica tells the rest of the rack."""
 
-    def prompt_done(self, replica: "Replica", chunk: PrefillChunk) -> None:
+    def prompt_done(self, replica: "Replica", *, chunk: PrefillChunk) -> None:
         """Take over a request whose prompt is computed."""
 
-    def sequences_left(self, replica: "Replica", requests: NDArray[np.int64]) -> None:
+    def sequences_left(self, replica: "Replica", *, requests: NDArray[np.int64]) -> None:
         """Take note of requests that finished and freed their memory."""
 
-    def sequence_preempted(self, replica: "Replica", victim: Preempted) -> None:
+    def sequence_preempted(self, replica: "Replica", *, victim: Preempted) -> None:
         """Take back a request that lost its KV memory."""
 
 
@@ -163,7 +163,7 @@ class Replica:
                 yield self._idle
                 continue
             for victim in batch.preempted:
-                self._hooks.sequence_preempted(self, victim)
+                self._hooks.sequence_preempted(self, victim=victim)
             if batch.is_empty:
                 continue
             plan = self._plan(batch)
@@ -183,7 +183,7 @@ class Replica:
             known = self._memory.recall(batch)
             if known is not None:
                 return replace(known, batch=batch)
-        plan = self._law.plan(batch, self.batcher.running, slowdown=self._slowdown)
+        plan = self._law.plan(batch, running=self.batcher.running, slowdown=self._slowdown)
         self._memory.keep(plan)
         return plan
 
@@ -260,7 +260,7 @@ class Replica:
         finished = self.batcher.finish_step(batch, emitted)
         if finished is not None and len(finished.requests):
             self._ledger.finish(finished.requests, now=now)
-            self._hooks.sequences_left(self, finished.requests)
+            self._hooks.sequences_left(self, requests=finished.requests)
         for chunk in batch.chunks:
             if chunk.is_last:
                 self._end_prompt(chunk, now)
@@ -271,4 +271,4 @@ class Replica:
         if ledger.prefill_end[request] == NEVER:
             ledger.prefill_end[request] = now
         ledger.remaining[request] -= 1
-        self._hooks.prompt_done(self, chunk)
+        self._hooks.prompt_done(self, chunk=chunk)

@@ -100,12 +100,12 @@ def run_engine(
     streams = Streams(seed)
     names = list(scenario.document.deployment.pools)
     routing = RoutingInputs(scenario, streams=streams)
-    plans = [plan_pool(scenario, name, routing=routing) for name in names]
+    plans = [plan_pool(scenario, name=name, routing=routing) for name in names]
     ledger = Ledger(n_input_tokens=requests.input_tokens, n_output_tokens=requests.output_tokens)
     ledger.trace_row[:] = _trace_rows(plans, len(requests), streams)
     records = Records()
     measured = MeasuredRequests(env, is_measured=is_measured)
-    links = build_kv_links(env, scenario, plans=plans)
+    links = build_kv_links(env, scenario=scenario, plans=plans)
     rack = Rack(
         env,
         ledger=ledger,

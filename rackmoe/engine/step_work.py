@@ -30,7 +30,7 @@ class StepSum:
         self.by_peak_flop = np.zeros(len(_PEAKS))
         self.hbm_bytes = 0.0
 
-    def add(self, work: Work, *, dtype: str, times: float) -> None:
+    def add(self, work: Work, *, dtype: str, n_times: float) -> None:
         """Add the work of an operator.
 
         Parameters
@@ -39,11 +39,11 @@ class StepSum:
             FLOP and bytes of one.
         dtype : str
             Format that it computes in.
-        times : float
+        n_times : float
             How often it is done, a count.
         """
-        self.by_peak_flop[_PEAKS.index(peak_key(dtype))] += times * float(work.tensor_flop)
-        self.hbm_bytes += times * float(work.hbm_bytes)
+        self.by_peak_flop[_PEAKS.index(peak_key(dtype))] += n_times * float(work.tensor_flop)
+        self.hbm_bytes += n_times * float(work.hbm_bytes)
 
 
 class StepWork:
@@ -109,13 +109,13 @@ class StepWork:
         rows = batch.decode_sequences + batch.prefill_tokens
         n_moe, n_dense = len(arch.moe_layers), len(arch.dense_layers)
         total = StepSum()
-        projections = dense.projection_work(batch, chunks)
-        total.add(projections, dtype=dtypes.attention, times=tp * arch.n_layers)
-        total.add(dense.score_work(batch, chunks), dtype=dense.kv_dtype, times=tp)
-        total.add(dense.shared.work(rows), dtype=dtypes.shared_expert, times=tp * n_moe)
-        total.add(dense.dense.work(rows), dtype=dtypes.dense, times=tp * n_dense)
-        total.add(dense.router.work(rows), dtype=dtypes.router, times=tp * n_moe)
-        total.add(dense.head.work(logits), dtype=dtypes.head, times=tp)
+        projections = dense.projection_work(batch, chunks=chunks)
+        total.add(projections, dtype=dtypes.attention, n_times=tp * arch.n_layers)
+        total.add(dense.score_work(batch, chunks=chunks), dtype=dense.kv_dtype, n_times=tp)
+        total.add(dense.shared.work(rows), dtype=dtypes.shared_expert, n_times=tp * n_moe)
+        total.add(dense.dense.work(rows), dtype=dtypes.dense, n_times=tp * n_dense)
+        total.add(dense.router.work(rows), dtype=dtypes.router, n_times=tp * n_moe)
+        total.add(dense.head.work(logits), dtype=dtypes.head, n_times=tp)
         experts = expert_work(
             float(routed.rank_assignments.sum()) * self._n_copies,
             active_experts=float(routed.active_experts.sum()) * self._n_copies,
@@ -123,5 +123,5 @@ class StepWork:
             inter=self._inter,
             dtype=dtypes.routed_expert,
         )
-        total.add(experts, dtype=dtypes.routed_expert, times=1.0)
+        total.add(experts, dtype=dtypes.routed_expert, n_times=1.0)
         return total

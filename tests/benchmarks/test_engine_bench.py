@@ -78,7 +78,7 @@ class Decoding:
         self.env = simpy.Environment()
         self.records = Records()
         routing = RoutingInputs(case, streams=streams)
-        self.plan = plan_pool(case, "aggregated", routing=routing)
+        self.plan = plan_pool(case, name="aggregated", routing=routing)
         ledger = Ledger(
             n_input_tokens=requests.input_tokens, n_output_tokens=requests.output_tokens
         )

@@ -42,7 +42,9 @@ class Recorded:
 
 def planned(scenario, step, groups, prompts):
     """Return the plan of a step of sequences and prompts by group."""
-    plan = plan_pool(scenario, "aggregated", routing=RoutingInputs(scenario, streams=Streams(0)))
+    plan = plan_pool(
+        scenario, name="aggregated", routing=RoutingInputs(scenario, streams=Streams(0))
+    )
     plan.law.routing = Recorded(plan.law.routing.placement, step)
     running = RunningSequences(n_groups=_N_GROUPS, block_tokens=1)
     for request, (group, context) in enumerate(groups):
@@ -69,7 +71,7 @@ def planned(scenario, step, groups, prompts):
         chunks=chunks,
         preempted=(),
     )
-    return plan.law.plan(batch, running)
+    return plan.law.plan(batch, running=running)
 
 
 @pytest.mark.parametrize("overlap", [False, True])

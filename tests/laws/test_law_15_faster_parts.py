@@ -46,7 +46,9 @@ prompts = st.lists(st.integers(1, 300), max_size=4)
 
 def planned(scenario, contexts, prompts, slowdown=None):
     """Return the plan of a step that decodes some contexts and computes some prompts."""
-    plan = plan_pool(scenario, "aggregated", routing=RoutingInputs(scenario, streams=Streams(0)))
+    plan = plan_pool(
+        scenario, name="aggregated", routing=RoutingInputs(scenario, streams=Streams(0))
+    )
     batcher = Batcher(plan.limits)
     for request, context in enumerate(contexts):
         group = batcher.reserve(context)
@@ -54,7 +56,7 @@ def planned(scenario, contexts, prompts, slowdown=None):
     for request, n_tokens in enumerate(prompts):
         batcher.enqueue(100 + request, n_tokens=n_tokens)
     batch = batcher.next_step()
-    return plan.law.plan(batch, batcher.running, slowdown=slowdown)
+    return plan.law.plan(batch, running=batcher.running, slowdown=slowdown)
 
 
 @pytest.mark.parametrize("part", sorted(_PARTS))

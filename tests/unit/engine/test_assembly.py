@@ -20,7 +20,7 @@ from rackmoe.streams import Streams
 
 def pool_plan(case, folder, name="aggregated"):
     scenario = build(case, folder)
-    return plan_pool(scenario, name, routing=RoutingInputs(scenario, streams=Streams(0)))
+    return plan_pool(scenario, name=name, routing=RoutingInputs(scenario, streams=Streams(0)))
 
 
 def test_limits_come_from_scenario_backend_and_memory(small_files):
@@ -95,7 +95,7 @@ def test_replicas_are_numbered_over_all_pools(small_files):
     case = Case(pools=(Shape(tp=2, replicas=2), Shape(attention_dp=4, ep=4)))
     scenario = build(case, small_files)
     routing = RoutingInputs(scenario, streams=Streams(0))
-    plans = [plan_pool(scenario, name, routing=routing) for name in ("prefill", "decode")]
+    plans = [plan_pool(scenario, name=name, routing=routing) for name in ("prefill", "decode")]
     records = Records()
     replicas = build_replicas(
         simpy.Environment(initial_time=0),

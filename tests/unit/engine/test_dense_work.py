@@ -92,7 +92,7 @@ def test_windows_bound_pairs_and_cached_tokens(small_files):
     # 16 visible tokens for each of 4 in the window, 31 to 34 without
     assert sorted(load.pairs[:, 0].tolist()) == [4 * 16, 31 + 32 + 33 + 34]
     times_s = dense.attention_time_s(
-        batch_of(sequences=(1, 0), kv=(1600, 0), window=(16, 0)), None
+        batch_of(sequences=(1, 0), kv=(1600, 0), window=(16, 0)), chunks=None
     )
     # 2 x 4 heads x 32 values in bf16 for each token, read at 1 GB/s
     token_s = 2 * 4 * 32 * 2 / 1e9
@@ -105,32 +105,32 @@ def test_decode_and_prefill_kernels_of_a_mixed_step_run_in_turn(small_files):
     decoding = batch_of(sequences=(2, 0), kv=(500, 0))
     prompts = batch_of(chunks=[chunk(0, 20)])
     both = batch_of(sequences=(2, 0), kv=(500, 0), chunks=[chunk(0, 20)])
-    total_s = dense.attention_time_s(decoding, None) + dense.attention_time_s(
-        prompts, dense.chunks(prompts)
+    total_s = dense.attention_time_s(decoding, chunks=None) + dense.attention_time_s(
+        prompts, chunks=dense.chunks(prompts)
     )
-    assert dense.attention_time_s(both, dense.chunks(both)) == pytest.approx(total_s)
+    assert dense.attention_time_s(both, chunks=dense.chunks(both)) == pytest.approx(total_s)
 
 
 def test_cached_keys_of_a_chunk_are_expanded_again(small_files):
     dense = dense_work(small_files)
     first = batch_of(chunks=[chunk(0, 20)])
     later = batch_of(chunks=[chunk(0, 20, past=10_000)])
-    first_s = dense.projection_time_s(first, dense.chunks(first))
-    later_s = dense.projection_time_s(later, dense.chunks(later))
+    first_s = dense.projection_time_s(first, chunks=dense.chunks(first))
+    later_s = dense.projection_time_s(later, chunks=dense.chunks(later))
     # kv_b: 128 -> 8 heads x (32 + 32) for 10,000 more tokens, in and out in bf16
     more_s = 10_000 * (128 + 8 * 64) * 2 / 1e9
     assert later_s[0] - first_s[0] == pytest.approx(more_s, rel=1e-6)
     assert later_s[1] == first_s[1]
-    work = dense.projection_work(later, dense.chunks(later))
-    without = dense.projection_work(later, None)
+    work = dense.projection_work(later, chunks=dense.chunks(later))
+    without = dense.projection_work(later, chunks=None)
     assert work.tensor_flop - without.tensor_flop == 2 * 128 * 8 * 64 * 10_020
 
 
 def test_absorbed_products_belong_to_decode_alone(small_files):
     dense = dense_work(small_files)
-    decode_s = dense.projection_time_s(batch_of(sequences=(4, 0), kv=(40, 0)), None)
+    decode_s = dense.projection_time_s(batch_of(sequences=(4, 0), kv=(40, 0)), chunks=None)
     prompts = batch_of(chunks=[chunk(0, 4)])
-    prefill_s = dense.projection_time_s(prompts, dense.chunks(prompts))
+    prefill_s = dense.projection_time_s(prompts, chunks=dense.chunks(prompts))
     absorbed_s = dense.absorb.time_s(np.array([4]))[0]
     assert absorbed_s > 0
     # prefill has kv_b instead: its weights and 4 tokens
@@ -142,25 +142,25 @@ def test_nothing_takes_no_time(small_files):
     for name in ("latent", "windowed"):
         dense = dense_work(small_files, name)
         empty = batch_of()
-        assert not dense.attention_time_s(empty, None).any()
-        assert not dense.projection_time_s(empty, None).any()
-        assert dense.score_work(empty, None).hbm_bytes == 0
+        assert not dense.attention_time_s(empty, chunks=None).any()
+        assert not dense.projection_time_s(empty, chunks=None).any()
+        assert dense.score_work(empty, chunks=None).hbm_bytes == 0
 
 
 def test_free_compute_takes_no_time_but_is_counted(small_files):
     dense = dense_work(small_files, constants=free_constants(), is_free=True)
     batch = batch_of(sequences=(4, 1), kv=(400, 7), chunks=[chunk(1, 6)])
     load = dense.chunks(batch)
-    assert not dense.attention_time_s(batch, load).any()
-    assert not dense.projection_time_s(batch, load).any()
+    assert not dense.attention_time_s(batch, chunks=load).any()
+    assert not dense.projection_time_s(batch, chunks=load).any()
     assert not dense.head.time_s(np.array([4, 1])).any()
-    assert dense.score_work(batch, load).tensor_flop > 0
+    assert dense.score_work(batch, chunks=load).tensor_flop > 0
 
 
 def test_tensor_parallel_ranks_read_their_share_of_grouped_keys(small_files):
     batch = batch_of(sequences=(1, 0), kv=(100_000, 0))
-    one_s = dense_work(small_files, "grouped").attention_time_s(batch, None)[0, 0]
-    two_s = dense_work(small_files, "grouped", tp=2).attention_time_s(batch, None)[0, 0]
+    one_s = dense_work(small_files, "grouped").attention_time_s(batch, chunks=None)[0, 0]
+    two_s = dense_work(small_files, "grouped", tp=2).attention_time_s(batch, chunks=None)[0, 0]
     assert two_s == pytest.approx(one_s / 2, rel=1e-3)
 
 
@@ -173,10 +173,10 @@ def test_sparse_attention_reads_its_best_tokens_only(small_files):
     dense = dense_work(small_files, arch=sparse)
     full = dense_work(small_files)
     short, long = (batch_of(sequences=(2, 0), kv=(n, 0)) for n in (100, 20_000))
-    assert dense.attention_time_s(short, None)[0, 0] == pytest.approx(
-        full.attention_time_s(short, None)[0, 0]
+    assert dense.attention_time_s(short, chunks=None)[0, 0] == pytest.approx(
+        full.attention_time_s(short, chunks=None)[0, 0]
     )
     cached = batch_of(sequences=(2, 0), kv=(2 * 64, 0))
-    assert dense.attention_time_s(long, None)[0, 0] == pytest.approx(
-        full.attention_time_s(cached, None)[0, 0]
+    assert dense.attention_time_s(long, chunks=None)[0, 0] == pytest.approx(
+        full.attention_time_s(cached, chunks=None)[0, 0]
     )

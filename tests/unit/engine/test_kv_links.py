@@ -61,14 +61,16 @@ def arrival_s(env, event):
 
 def test_a_cache_takes_setup_latency_and_its_bytes_over_the_nics():
     env = simpy.Environment(initial_time=0)
-    event = links_of(env).send(Place(0), Place(2), groups=(0, 1), n_tokens=100)
+    event = links_of(env).send(Place(0), target=Place(2), groups=(0, 1), n_tokens=100)
     # 0.5 s + two endpoints and a switch + 100 MB at half of two NICs of 100 MB/s
     assert arrival_s(env, event) == pytest.approx(0.5 + 2 * 1 + 3 + 1.0)
 
 
 def test_scale_up_copies_run_at_their_own_rate():
     env = simpy.Environment(initial_time=0)
-    event = links_of(env, is_scale_up=True).send(Place(0), Place(2), groups=(0, 0), n_tokens=100)
+    event = links_of(env, is_scale_up=True).send(
+        Place(0), target=Place(2), groups=(0, 0), n_tokens=100
+    )
     # two links and a switch chip, then 100 MB at half of 1 GB/s
     assert arrival_s(env, event) == pytest.approx(0.5 + 1 + 2 + 1 + 0.2)
 
@@ -77,7 +79,8 @@ def test_two_caches_to_one_gpu_share_its_port():
     env = simpy.Environment(initial_time=0)
     links = links_of(env)
     events = [
-        links.send(Place(source), Place(2), groups=(0, 0), n_tokens=100) for source in (0, 1)
+        links.send(Place(source), target=Place(2), groups=(0, 0), n_tokens=100)
+        for source in (0, 1)
     ]
     env.run(until=simpy.AllOf(env, events))
     assert to_seconds(env.now) == pytest.approx(5.5 + 2.0)
@@ -86,7 +89,7 @@ def test_two_caches_to_one_gpu_share_its_port():
 def test_groups_of_several_gpus_use_their_first():
     env = simpy.Environment(initial_time=0)
     links = links_of(env)
-    env.run(until=links.send(Place(0, tp=2), Place(2, tp=1), groups=(0, 1), n_tokens=100))
+    env.run(until=links.send(Place(0, tp=2), target=Place(2, tp=1), groups=(0, 1), n_tokens=100))
     records = Records()
     links.write(records.links)
     frame = records.to_frame("links")
@@ -100,23 +103,23 @@ def test_groups_of_several_gpus_use_their_first():
 
 def test_a_cache_that_stays_on_its_gpu_only_waits_for_the_handshake():
     env = simpy.Environment(initial_time=0)
-    event = links_of(env).send(Place(1), Place(1), groups=(0, 0), n_tokens=100)
+    event = links_of(env).send(Place(1), target=Place(1), groups=(0, 0), n_tokens=100)
     assert arrival_s(env, event) == pytest.approx(5.5)
 
 
 def test_aggregated_pools_need_no_links(small_files):
     scenario = build(Case(), small_files)
-    assert build_kv_links(simpy.Environment(), scenario, plans=[]) is None
+    assert build_kv_links(simpy.Environment(), scenario=scenario, plans=[]) is None
 
 
 def test_the_target_decides_the_share_of_a_cache(small_files):
     case = Case(model="grouped", pools=(Shape(), Shape(tp=2)))
     scenario = build(case, small_files)
     routing = RoutingInputs(scenario, streams=Streams(0))
-    plans = [plan_pool(scenario, name, routing=routing) for name in ("prefill", "decode")]
+    plans = [plan_pool(scenario, name=name, routing=routing) for name in ("prefill", "decode")]
     env = simpy.Environment(initial_time=0)
-    links = build_kv_links(env, scenario, plans=plans)
-    env.run(until=links.send(Place(0), Place(1), groups=(0, 0), n_tokens=10))
+    links = build_kv_links(env, scenario=scenario, plans=plans)
+    env.run(until=links.send(Place(0), target=Place(1), groups=(0, 0), n_tokens=10))
     records = Records()
     links.write(records.links)
     per_token = kv_bytes_per_token(scenario.arch, kv_dtype=scenario.kv_dtype, tp=2)

@@ -45,7 +45,7 @@ def step_of(sequences, prompts=(), *, n_groups=2, has_decode=True):
 def test_every_second_sequence_of_each_group_goes_to_the_second_half():
     # admitted in turn to two groups: every second one overall would put a group in each half
     batch, running = step_of([(0, 10), (1, 20), (0, 30), (1, 40)])
-    first, second = split_batch(batch, running)
+    first, second = split_batch(batch, running=running)
     assert first.batch.decode_sequences.tolist() == [1, 1]
     assert second.batch.decode_sequences.tolist() == [1, 1]
     assert first.batch.decode_kv_tokens.tolist() == [10, 20]
@@ -58,7 +58,7 @@ def test_every_second_sequence_of_each_group_goes_to_the_second_half():
 
 def test_prompts_are_cut_in_the_middle():
     batch, running = step_of([], [(0, 0, 5), (1, 8, 1)])
-    first, second = split_batch(batch, running)
+    first, second = split_batch(batch, running=running)
     (cut,) = first.batch.chunks
     assert (cut.n_tokens, cut.past_tokens, cut.is_first, cut.is_last) == (2, 0, True, False)
     rest, single = second.batch.chunks
@@ -73,20 +73,20 @@ def test_prompts_are_cut_in_the_middle():
 )
 def test_a_step_that_leaves_a_half_empty_is_not_split(sequences, prompts):
     batch, running = step_of(sequences, prompts)
-    (only,) = split_batch(batch, running)
+    (only,) = split_batch(batch, running=running)
     assert only.batch is batch
 
 
 def test_a_step_of_prompts_alone_takes_no_sequences_along():
     batch, running = step_of([(0, 10), (0, 20)], [(0, 0, 4)], has_decode=False)
-    for half in split_batch(batch, running):
+    for half in split_batch(batch, running=running):
         assert not half.batch.has_decode
         assert half.groups.size == half.trace_rows.size == 0
 
 
 def test_the_whole_batch_is_the_step():
     batch, running = step_of([(1, 3), (0, 4)])
-    (only,) = whole_batch(batch, running)
+    (only,) = whole_batch(batch, running=running)
     assert only.batch is batch
     assert only.groups.tolist() == [1, 0]
 
@@ -99,7 +99,7 @@ def test_the_whole_batch_is_the_step():
 )
 def test_both_halves_are_the_whole_and_about_equal(sequences, prompts):
     batch, running = step_of(sequences, prompts, n_groups=3, has_decode=bool(sequences))
-    parts = split_batch(batch, running)
+    parts = split_batch(batch, running=running)
     for name in (
         "decode_sequences",
         "decode_kv_tokens",

@@ -14,7 +14,7 @@ from rackmoe.streams import Streams
 def test_a_plan_is_shared_and_does_not_change(small_files):
     scenario = build(Case(pools=(Shape(tp=2, replicas=3),)), small_files)
     routing = RoutingInputs(scenario, streams=Streams(0))
-    plan = plan_pool(scenario, "aggregated", routing=routing)
+    plan = plan_pool(scenario, name="aggregated", routing=routing)
     assert isinstance(plan, PoolPlan)
     assert plan.pool.n_gpus == 6
     assert plan.memory.cache_bytes > 0

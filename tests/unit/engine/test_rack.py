@@ -45,7 +45,7 @@ class Links:
         self._env = env
         self.sent = []
 
-    def send(self, source, target, *, groups, n_tokens):
+    def send(self, source, *, target, groups, n_tokens):
         self.sent.append((source.index, target.index, groups, n_tokens))
         return self._env.timeout(5)
 
@@ -72,7 +72,7 @@ class World:
         (chunk,) = replica.batcher.next_step().chunks
         assert chunk.request == request
         self.ledger.remaining[request] -= 1
-        self.rack.prompt_done(replica, chunk)
+        self.rack.prompt_done(replica, chunk=chunk)
         return chunk
 
 
@@ -148,7 +148,7 @@ def test_a_single_token_of_a_split_deployment_moves_no_cache():
         world.rack.submit(request)
     for chunk in prefill.batcher.next_step().chunks:
         world.ledger.remaining[chunk.request] -= 1
-        world.rack.prompt_done(prefill, chunk)
+        world.rack.prompt_done(prefill, chunk=chunk)
     # the second waits for memory, the third does not wait behind it
     assert [one[3] for one in world.links.sent] == [30]
     assert world.ended == [2]
@@ -162,12 +162,12 @@ def test_waiting_caches_are_placed_when_memory_is_freed():
         world.rack.submit(request)
     for chunk in prefill.batcher.next_step().chunks:
         world.ledger.remaining[chunk.request] -= 1
-        world.rack.prompt_done(prefill, chunk)
+        world.rack.prompt_done(prefill, chunk=chunk)
     assert len(world.links.sent) == 1
     world.env.run()
     decode.batcher.join(0, group=0, context=30, remaining=1, row=0)
     finished = decode.batcher.finish_step(decode.batcher.next_step())
-    world.rack.sequences_left(decode, finished.requests)
+    world.rack.sequences_left(decode, requests=finished.requests)
     assert world.ended == [0]
     assert [one[3] for one in world.links.sent] == [30, 20]
 
@@ -181,7 +181,7 @@ def test_caches_go_to_the_decode_replica_with_the_fewest_tokens_that_has_room():
         world.rack.submit(request)
     for chunk in prefill.batcher.next_step().chunks:
         world.ledger.remaining[chunk.request] -= 1
-        world.rack.prompt_done(prefill, chunk)
+        world.rack.prompt_done(prefill, chunk=chunk)
     # replica 1 is first by number, but has no room; then replica 2 has none either
     assert [one[1] for one in world.links.sent] == [2, 2]
 
@@ -191,7 +191,7 @@ def test_a_preempted_request_is_computed_again_first_of_all(pool):
     replica, prefill = Noted(0, pool), Noted(1, Pool.PREFILL)
     world = World(replica, prefill, inputs=[30], outputs=[9])
     victim = Preempted(request=0, group=0, context=33, remaining=5, is_stuck=False)
-    world.rack.sequence_preempted(replica, victim)
+    world.rack.sequence_preempted(replica, victim=victim)
     target = replica if pool is Pool.AGGREGATED else prefill
     # prompt and 4 tokens: the last of them is not in the cache yet
     assert target.calls == [("enqueue", 0, 34, True)]
@@ -207,7 +207,7 @@ def test_a_request_that_outgrew_the_memory_ends_early_and_makes_room():
     assert world.links.sent == []
     decode.batcher.release(0, 29)
     victim = Preempted(request=0, group=0, context=30, remaining=88, is_stuck=True)
-    world.rack.sequence_preempted(decode, victim)
+    world.rack.sequence_preempted(decode, victim=victim)
     assert world.ledger.state[0] == State.DONE
     assert world.ledger.n_output_tokens[0] == 2
     world.env.run(until=1)
@@ -219,7 +219,7 @@ def test_a_preempted_request_too_long_for_the_prefill_pool_ends_early():
     prefill, decode = Noted(0, Pool.PREFILL, kv_blocks=3), Noted(1, Pool.DECODE)
     world = World(prefill, decode, inputs=[29], outputs=[90])
     victim = Preempted(request=0, group=0, context=40, remaining=78, is_stuck=False)
-    world.rack.sequence_preempted(decode, victim)
+    world.rack.sequence_preempted(decode, victim=victim)
     assert world.ledger.n_cut_short == 1
     assert prefill.calls == []
 
@@ -243,7 +243,7 @@ def test_prefilled_requests_decode_without_a_prompt():
     assert world.ledger.first_token.tolist() == [0, NEVER]
     replica.batcher.join(0, group=0, context=30, remaining=1, row=0)
     finished = replica.batcher.finish_step(replica.batcher.next_step())
-    world.rack.sequences_left(replica, finished.requests)
+    world.rack.sequences_left(replica, requests=finished.requests)
     world.env.run()
     assert world.ended == [0, 1]
     assert replica.batcher.free_blocks.tolist() == [4]
@@ -255,5 +255,5 @@ def test_a_chunk_keeps_its_group_on_the_way():
     )
     prefill, decode = Noted(0, Pool.PREFILL), Noted(1, Pool.DECODE)
     world = World(prefill, decode, inputs=[30], outputs=[5])
-    world.rack.prompt_done(prefill, chunk)
+    world.rack.prompt_done(prefill, chunk=chunk)
     assert world.links.sent == [(0, 1, (0, 0), 30)]

@@ -54,7 +54,7 @@ class Law:
     shape: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(n_gpus=1))
     planned: int = 0
 
-    def plan(self, batch, running, *, slowdown=None):
+    def plan(self, batch, *, running, slowdown=None):
         self.planned += 1
         return planned(batch, slowdown)
 
@@ -65,16 +65,16 @@ class Hooks:
     def __init__(self):
         self.left, self.preempted = [], []
 
-    def prompt_done(self, replica, chunk):
+    def prompt_done(self, replica, *, chunk):
         ledger, now = replica.ledger, replica.env.now
         ledger.first_token[chunk.request] = now
         if ledger.remaining[chunk.request]:
             replica.join(chunk.request, group=chunk.group)
 
-    def sequences_left(self, replica, requests):
+    def sequences_left(self, replica, *, requests):
         self.left.append((to_seconds(replica.env.now), requests.tolist()))
 
-    def sequence_preempted(self, replica, victim):
+    def sequence_preempted(self, replica, *, victim):
         self.preempted.append(victim.request)
 
 

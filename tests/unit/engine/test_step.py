@@ -51,17 +51,17 @@ class Dense:
     def chunks(self, batch):
         return batch.chunks or None
 
-    def attention_time_s(self, batch, chunks):
+    def attention_time_s(self, batch, *, chunks):
         rows = batch.decode_sequences + batch.prefill_tokens
         return np.outer(np.arange(1, self._n_classes + 1), rows).astype(float)
 
-    def projection_time_s(self, batch, chunks):
+    def projection_time_s(self, batch, *, chunks):
         return 10.0 * (batch.decode_sequences + batch.prefill_tokens)
 
-    def projection_work(self, batch, chunks):
+    def projection_work(self, batch, *, chunks):
         return NOTHING
 
-    def score_work(self, batch, chunks):
+    def score_work(self, batch, *, chunks):
         return NOTHING
 
 
@@ -130,10 +130,15 @@ def decoding(*sequences, n_groups=1):
     return batch, running
 
 
+def plan_of(law, step, **changes):
+    batch, running = step
+    return law.plan(batch, running=running, **changes)
+
+
 def test_layers_before_an_expert_layer_are_folded_into_it(small_files):
     # layer 0 is dense, 1 to 3 have experts: attention 1 s, projections 10, dense 100, router 1e4
     law = step_law(small_files, "latent")
-    (times,) = law.plan(*decoding(0)).times
+    (times,) = plan_of(law, decoding(0)).times
     assert times.pre_s[:, 0].tolist() == [2 * 11 + 100 + 1e4, 11 + 1e4, 11 + 1e4]
     assert times.shared_s[:, 0].tolist() == [1000.0] * 3
     assert times.expert_s[:, 0] == pytest.approx([4e-6] * 3)
@@ -143,7 +148,7 @@ def test_layers_before_an_expert_layer_are_folded_into_it(small_files):
 def test_alternate_expert_layers_take_their_dense_neighbors_along(small_files):
     # layers 1 and 3 have experts; chunked layers take 1 s, the last one sees all: 2 s
     law = step_law(small_files, "alternate")
-    plan = law.plan(*decoding(0))
+    plan = plan_of(law, decoding(0))
     (times,) = plan.times
     arch = load_model(write_model("alternate", small_files))
     assert arch.moe_layers == (1, 3)
@@ -168,7 +173,7 @@ def test_layers_after_the_last_experts_are_folded_into_them(small_files):
         exchanges=Exchanges(),
         host=SimpleNamespace(step_s=SimpleNamespace(value=0.0), gap_s=SimpleNamespace(value=0.0)),
     )
-    (times,) = law.plan(*decoding(0)).times
+    (times,) = plan_of(law, decoding(0)).times
     assert times.pre_s[:, 0].tolist() == [11 + 1e4, 3 * 11 + 2 * 100 + 1e4]
 
 
@@ -180,7 +185,7 @@ def test_only_last_chunks_and_sequences_need_the_head(small_files):
         for is_last in (True, False)
     )
     with_prompts = replace(batch, prefill_tokens=np.array([6]), chunks=chunks)
-    plan = law.plan(with_prompts, running)
+    plan = law.plan(with_prompts, running=running)
     assert plan.plan.tail_s.tolist() == [2e5]
     (times,) = plan.times
     # 7 rows: attention 1 s, projections 10, router 1e4 for each
@@ -189,7 +194,7 @@ def test_only_last_chunks_and_sequences_need_the_head(small_files):
 
 def test_reductions_follow_attention_and_dense_parts(small_files):
     law = step_law(small_files, "latent", tp=2, exchanges=Exchanges(reduce_s=0.5))
-    (times,) = law.plan(*decoding(0)).times
+    (times,) = plan_of(law, decoding(0)).times
     assert times.pre_s[:, 0] == pytest.approx([10122 + 3 * 0.5, 10011 + 0.5, 10011 + 0.5])
     assert times.pre_s.shape == (3, 2)
     assert (times.pre_s[:, 0] == times.pre_s[:, 1]).all()
@@ -197,7 +202,7 @@ def test_reductions_follow_attention_and_dense_parts(small_files):
 
 def test_split_experts_are_as_wide_as_their_share(small_files):
     law = step_law(small_files, "latent", tp=3)
-    (times,) = law.plan(*decoding(0)).times
+    (times,) = plan_of(law, decoding(0)).times
     # 128 columns over 3 ranks
     assert law._laws.asked["inter"] == 43
     assert law._laws.asked["n_local_experts"] == 16
@@ -207,7 +212,7 @@ def test_split_experts_are_as_wide_as_their_share(small_files):
 
 def test_whole_experts_get_the_assignments_of_their_rank(small_files):
     law = step_law(small_files, "latent", n_groups=2, ep=2)
-    (times,) = law.plan(*decoding(0, 0, 0, 1, n_groups=2)).times
+    (times,) = plan_of(law, decoding(0, 0, 0, 1, n_groups=2)).times
     assert law._laws.asked["inter"] == 128
     assert law._laws.asked["n_local_experts"] == 8
     assert times.expert_s == pytest.approx(8e-6)
@@ -225,7 +230,8 @@ def test_tokens_of_a_group_are_dealt_to_its_gpus(small_files, tokens):
 
 def test_the_host_sets_the_pace_and_the_gap(small_files):
     host = SimpleNamespace(step_s=SimpleNamespace(value=1e9), gap_s=SimpleNamespace(value=2.0))
-    assert step_law(small_files, "latent", host=host).plan(*decoding(0)).duration_s == 1e9 + 2
+    law = step_law(small_files, "latent", host=host)
+    assert plan_of(law, decoding(0)).duration_s == 1e9 + 2
 
 
 def test_where_the_time_went_sums_up(small_files):
@@ -237,7 +243,7 @@ def test_where_the_time_went_sums_up(small_files):
         law = step_law(
             small_files, "latent", n_groups=2, ep=2, exchanges=exchanges, is_two_batch=overlap
         )
-        plan = law.plan(*decoding(0, 0, 1, 1, n_groups=2))
+        plan = plan_of(law, decoding(0, 0, 1, 1, n_groups=2))
         assert plan.parts_s.sum() == pytest.approx(plan.plan.end_s.mean())
         assert (plan.parts_s >= 0).all()
         assert len(plan.times) == 1 + overlap
@@ -245,7 +251,7 @@ def test_where_the_time_went_sums_up(small_files):
 
 def test_two_micro_batches_ask_for_both_halves(small_files):
     law = step_law(small_files, "latent", n_groups=2, ep=2, is_two_batch=True)
-    plan = law.plan(*decoding(0, 1, 0, 1, 0, n_groups=2))
+    plan = plan_of(law, decoding(0, 1, 0, 1, 0, n_groups=2))
     first, second = plan.times
     assert first.pre_s[1].tolist() == [2 * 10011, 10011]
     assert second.pre_s[1].tolist() == [10011, 10011]
@@ -257,7 +263,7 @@ def test_two_micro_batches_ask_for_both_halves(small_files):
 def test_slow_ranks_finish_later(small_files):
     law = step_law(small_files, "latent", n_groups=2, ep=2)
     slow = Slowdown.steady(2, compute=np.array([1.0, 2.0]))
-    plan = law.plan(*decoding(0, 1, n_groups=2), slowdown=slow)
+    plan = plan_of(law, decoding(0, 1, n_groups=2), slowdown=slow)
     assert plan.plan.end_s[1] == pytest.approx(2 * plan.plan.end_s[0])
 
 
@@ -272,7 +278,7 @@ def test_every_assignment_of_a_copied_expert_is_written(small_files):
         redundant=2,
         routing=BalancedSource(place, top_k=2),
     )
-    law.plan(*decoding(*[0] * 20, n_groups=2))
+    plan_of(law, decoding(*[0] * 20, n_groups=2))
     records = Records()
     law.write_experts(records.experts)
     frame = records.to_frame("experts")

@@ -17,9 +17,9 @@ from rackmoe.serving.batching import StepBatch
 
 def test_work_is_booked_at_the_peak_of_its_format():
     total = StepSum()
-    total.add(Work(tensor_flop=10.0, hbm_bytes=1.0), dtype="bf16", times=2.0)
-    total.add(Work(tensor_flop=10.0, hbm_bytes=1.0), dtype="fp8_block", times=1.0)
-    total.add(Work(tensor_flop=10.0, hbm_bytes=1.0), dtype="nvfp4", times=0.5)
+    total.add(Work(tensor_flop=10.0, hbm_bytes=1.0), dtype="bf16", n_times=2.0)
+    total.add(Work(tensor_flop=10.0, hbm_bytes=1.0), dtype="fp8_block", n_times=1.0)
+    total.add(Work(tensor_flop=10.0, hbm_bytes=1.0), dtype="nvfp4", n_times=0.5)
     assert total.by_peak_flop.tolist() == [20.0, 10.0, 5.0]
     assert total.hbm_bytes == 3.5
 
