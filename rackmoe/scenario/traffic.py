@@ -1,26 +1,15 @@
 """The requests of a scenario, and which of them are measured."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rackmoe.errors import ConfigError
 from rackmoe.scenario.document import ScenarioDocument
-from rackmoe.scenario.workload import Arrivals, Lengths, Workload
-from rackmoe.schema.shipped import shipped_folder
-from rackmoe.schema.tree import did_you_mean
-from rackmoe.serving.arrivals import (
-    batch_arrivals_s,
-    closed_loop_arrivals_s,
-    gamma_arrivals_s,
-    poisson_arrivals_s,
-)
-from rackmoe.serving.lengths import UniformLengths
-from rackmoe.serving.request_traces import load_request_trace
-from rackmoe.serving.staggered import staggered_requests
-from rackmoe.serving.workload import RequestTable, build_requests, replay_requests
+from rackmoe.scenario.request_tables import build_table
+from rackmoe.scenario.shipped_traces import find_request_trace
+from rackmoe.serving.workload import RequestTable
 from rackmoe.streams import Streams
 
 __all__ = ["Traffic", "build_traffic", "find_request_trace"]
@@ -75,16 +64,17 @@ def build_traffic(document: ScenarioDocument, *, streams: Streams) -> Traffic:
     until_s = None
     if measurement.window_s is not None:
         until_s = warm_up_s + measurement.window_s * (1 + _DRAIN_WINDOWS)
-    requests, origin = _requests(workload, duration_s=until_s, streams=streams)
+    limit_s = workload.duration_s if until_s is None else until_s
+    requests, origin = build_table(workload, duration_s=limit_s, streams=streams)
+    # sessions are measured as a whole, by their first turn
+    start_s = requests.arrival_s[requests.session]
     if measurement.window_s is None:
-        first = int(measurement.warm_up_requests_frac * len(requests))
-        is_measured = np.arange(len(requests)) >= first
-        if not requests.is_closed_loop:
-            is_measured &= requests.arrival_s >= warm_up_s
+        is_measured = _is_after_warm_up(requests, warm_up_frac=measurement.warm_up_requests_frac)
+        is_measured &= np.isnan(start_s) | (start_s >= warm_up_s)
         window_s = None
     else:
         end_s = warm_up_s + measurement.window_s
-        is_measured = (requests.arrival_s >= warm_up_s) & (requests.arrival_s < end_s)
+        is_measured = (start_s >= warm_up_s) & (start_s < end_s)
         window_s = (warm_up_s, end_s)
     if not is_measured.any():
         raise ConfigError(
@@ -100,95 +90,10 @@ def build_traffic(document: ScenarioDocument, *, streams: Streams) -> Traffic:
     )
 
 
-def find_request_trace(name: str) -> Path:
-    """Return the file of a request trace.
-
-    Parameters
-    ----------
-    name : str
-        Name of a shipped trace, or path of a file.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such trace.
-    """
-    given = Path(name)
-    if given.is_file():
-        return given
-    shipped = {
-        path.name.split(".")[0]: path
-        for path in sorted(shipped_folder("scenarios/traces/requests").iterdir())
-        if path.suffix in {".csv", ".jsonl", ".gz"}
-    }
-    if name in shipped:
-        return shipped[name]
-    raise ConfigError(
-        f"workload.arrivals.trace: no file or shipped trace '{name}'; "
-        f"{did_you_mean(name, known=shipped)}"
-    )
-
-
-def _requests(
-    workload: Workload, *, duration_s: float | None, streams: Streams
-) -> tuple[RequestTable, str]:
-    arrivals = workload.arrivals
-    if arrivals.trace is not None:
-        path = find_request_trace(arrivals.trace)
-        table = replay_requests(
-            load_request_trace(path),
-            rate_scale=arrivals.rate_scale,
-            n_requests=workload.requests,
-            duration_s=None if workload.requests else duration_s,
-        )
-        return table, f"arrivals and lengths recorded in {path.name}, {_scaled(arrivals)}"
-    if workload.lengths is None:
-        raise ConfigError("workload.lengths: missing; generated arrivals need lengths")
-    times_s, origin = _arrival_times_s(
-        arrivals, n_requests=workload.requests, duration_s=duration_s, streams=streams
-    )
-    lengths = _length_model(workload.lengths)
-    table = build_requests(times_s, lengths=lengths, rng=streams.rng("lengths"))
-    if workload.lengths.is_staggered and arrivals.closed_loop is not None:
-        table = staggered_requests(
-            table, n_first=arrivals.closed_loop, rng=streams.rng("staggered starts")
-        )
-    return table, origin
-
-
-def _arrival_times_s(
-    arrivals: Arrivals, *, n_requests: int | None, duration_s: float | None, streams: Streams
-) -> tuple[NDArray[np.float64], str]:
-    if arrivals.poisson_requests_per_s is not None:
-        rate = arrivals.poisson_requests_per_s * arrivals.rate_scale
-        rng = streams.rng("arrivals")
-        limit = {"n_requests": n_requests} if n_requests else {"duration_s": duration_s}
-        if arrivals.burst_cv is None:
-            times_s = poisson_arrivals_s(rng, rate_requests_per_s=rate, **limit)
-            return times_s, f"Poisson arrivals at {rate:g} requests/s, generated"
-        times_s = gamma_arrivals_s(rng, rate_requests_per_s=rate, cv=arrivals.burst_cv, **limit)
-        return times_s, f"gamma arrivals at {rate:g} requests/s, generated"
-    if n_requests is None:
-        raise ConfigError("workload.requests: missing; a closed loop or a batch needs a number")
-    if arrivals.closed_loop is not None:
-        origin = f"closed loop of {arrivals.closed_loop} requests"
-        return closed_loop_arrivals_s(n_requests), origin
-    return batch_arrivals_s(n_requests), "all requests at time zero"
-
-
-def _length_model(lengths: Lengths) -> UniformLengths:
-    low, high = lengths.spread
-    return UniformLengths(
-        input_tokens=lengths.input, output_tokens=lengths.output, low_frac=low, high_frac=high
-    )
-
-
-def _scaled(arrivals: Arrivals) -> str:
-    if arrivals.rate_scale == 1.0:
-        return "at their own rate"
-    return f"time compressed by {arrivals.rate_scale:.4g}"
+def _is_after_warm_up(requests: RequestTable, *, warm_up_frac: float) -> NDArray[np.bool_]:
+    """Return the requests of each application but the first ones."""
+    is_after = np.zeros(len(requests), np.bool_)
+    for application in range(len(requests.application_names)):
+        rows = np.flatnonzero(requests.application == application)
+        is_after[rows[int(warm_up_frac * rows.size) :]] = True
+    return is_after

@@ -4,6 +4,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from rackmoe.scenario.applications import Application, Sessions, Slo, check_source
+from rackmoe.scenario.arrivals import Arrivals
+from rackmoe.scenario.lengths import Lengths
 from rackmoe.schema.documents import Document
 from rackmoe.schema.quantities import Fraction, PerSecond, Seconds
 
@@ -11,88 +14,14 @@ __all__ = ["Arrivals", "Lengths", "Measurement", "Routing", "Search", "Slo", "Wo
 
 Positive = Annotated[int, Field(ge=1)]
 
+_SHARE_TOLERANCE = 1e-6
+
 
 def _exactly_one(document: Document, names: tuple[str, ...]) -> None:
     given = [name for name in names if getattr(document, name) not in (None, False)]
     if len(given) != 1:
         what = " and ".join(given) if given else "none"
         raise ValueError(f"{what} given; write exactly one of {', '.join(names)}")
-
-
-class Arrivals(Document):
-    """When requests arrive; exactly one way.
-
-    Attributes
-    ----------
-    closed_loop : int or None
-        Requests in the system at all times.
-    poisson_requests_per_s : float or None
-        Rate of a Poisson process. [1/s]
-    batch : bool
-        All at time zero.
-    trace : str or None
-        A shipped request trace or a file: its gaps, and its lengths too.
-    rate_scale : float
-        Factor on the arrival rate; it keeps the shape of bursts.
-    burst_cv : float or None
-        Coefficient of variation of the gaps of ``poisson``, drawn from a gamma
-        distribution; exponential gaps if absent.
-    """
-
-    closed_loop: Positive | None = None
-    poisson_requests_per_s: PerSecond | None = None
-    batch: bool = False
-    trace: str | None = None
-    rate_scale: Annotated[float, Field(gt=0)] = 1.0
-    burst_cv: Annotated[float, Field(gt=0, le=100)] | None = None
-
-    @model_validator(mode="after")
-    def _check_kind(self) -> Self:
-        given = {
-            "closed_loop": self.closed_loop is not None,
-            "poisson": self.poisson_requests_per_s is not None,
-            "batch": self.batch,
-            "trace": self.trace is not None,
-        }
-        chosen = [name for name, is_given in given.items() if is_given]
-        if len(chosen) != 1:
-            what = " and ".join(chosen) or "none"
-            raise ValueError(f"{what} given; write exactly one of {', '.join(given)}")
-        if self.burst_cv is not None and self.poisson_requests_per_s is None:
-            raise ValueError("burst_cv goes with poisson only; remove it")
-        return self
-
-    @property
-    def is_open(self) -> bool:
-        """Whether requests arrive without waiting for others to finish."""
-        return self.closed_loop is None
-
-
-class Lengths(Document):
-    """Prompt and output lengths, for arrivals that bring none.
-
-    Attributes
-    ----------
-    input, output : int
-        Nominal tokens.
-    spread : tuple of float
-        Each length is uniform between these multiples of its nominal value.
-    is_staggered : bool
-        Whether the first requests of a closed loop start in the middle of their outputs,
-        as in a loop that has been running for long.
-    """
-
-    input: Positive
-    output: Positive
-    spread: tuple[float, float] = (1.0, 1.0)
-    is_staggered: bool = False
-
-    @model_validator(mode="after")
-    def _check_spread(self) -> Self:
-        low, high = self.spread
-        if not 0 < low <= high:
-            raise ValueError(f"spread: [{low}, {high}]; write two factors with 0 < low <= high")
-        return self
 
 
 class Routing(Document):
@@ -170,37 +99,26 @@ class Search(Document):
     max_runs: Annotated[int, Field(ge=3, le=64)] = 12
 
 
-class Slo(Document):
-    """What a request has to meet to count as good.
-
-    Attributes
-    ----------
-    ttft_s : float or None
-        Time to first token. [s]
-    tpot_s : float or None
-        Time per output token. [s]
-    e2e_s : float or None
-        Arrival to last token. [s]
-    """
-
-    ttft_s: Seconds | None = None
-    tpot_s: Seconds | None = None
-    e2e_s: Seconds | None = None
-
-
 class Workload(Document):
     """The traffic of a run.
 
     Attributes
     ----------
-    arrivals : Arrivals
-        When requests arrive.
+    arrivals : Arrivals or None
+        When requests arrive; absent where every application has its own.
     lengths : Lengths or None
-        Prompt and output lengths; absent with a trace, which brings its own.
+        Prompt and output lengths; absent with a trace or clients, which bring their own.
+    sessions : Sessions or None
+        Turns that follow each other, instead of single requests.
+    applications : dict
+        Several applications that share the machine, by name.
     routing : Routing
         Which experts the tokens choose.
     requests : int or None
         Requests of the run; with a measured window, as many as it needs.
+    duration_s : float or None
+        Instead of a number: requests, or sessions, that arrive within this time; the run
+        goes on until they have ended. [s]
     measurement : Measurement
         Which part of the run the figures describe.
     search : Search or None
@@ -210,31 +128,90 @@ class Workload(Document):
         deployment only decodes.
     """
 
-    arrivals: Arrivals
+    arrivals: Arrivals | None = None
     lengths: Lengths | None = None
+    sessions: Sessions | None = None
+    applications: dict[str, Application] = Field(default_factory=dict)
     routing: Routing = Field(default_factory=lambda: Routing(uniform=True))
     requests: Positive | None = None
+    duration_s: Seconds | None = None
     measurement: Measurement = Field(default_factory=Measurement)
     search: Search | None = None
     is_prefilled: bool = False
 
-    @model_validator(mode="after")
-    def _check_lengths(self) -> Self:
-        if (self.arrivals.trace is None) == (self.lengths is None):
-            raise ValueError(
-                "write 'lengths' for generated arrivals, and none for a trace, "
-                "which brings its own"
-            )
-        if self.requests is None and self.measurement.window_s is None:
-            raise ValueError("'requests' is missing; write it, or measurement.window")
-        has_rate = self.arrivals.trace is not None or (
-            self.arrivals.poisson_requests_per_s is not None
+    @property
+    def parts(self) -> dict[str, Application]:
+        """The applications, a single unnamed one where none is named; each with arrivals."""
+        if self.applications:
+            common = self.arrivals
+            return {
+                name: one
+                if one.arrivals is not None
+                else one.model_copy(update={"arrivals": common})
+                for name, one in self.applications.items()
+            }
+        only = Application.model_construct(
+            arrivals=self.arrivals,
+            lengths=self.lengths,
+            sessions=self.sessions,
+            requests=self.requests,
         )
-        if self.search is not None and not has_rate:
-            raise ValueError("'search' scales an arrival rate; write poisson or a trace")
-        if self.measurement.window_s is not None and not self.arrivals.is_open:
+        return {"default": only}
+
+    @property
+    def has_shares(self) -> bool:
+        """Whether applications divide common arrivals."""
+        return any(one.share_frac is not None for one in self.applications.values())
+
+    @model_validator(mode="after")
+    def _check_traffic(self) -> Self:
+        if self.applications:
+            self._check_applications()
+        elif self.arrivals is None:
+            raise ValueError("'arrivals' is missing; write it, or applications")
+        else:
+            check_source(self.arrivals, lengths=self.lengths, sessions=self.sessions)
+        self._check_extent()
+        return self
+
+    def _check_applications(self) -> None:
+        """Check that arrivals are either common or each application's own."""
+        if self.lengths is not None or self.sessions is not None:
+            raise ValueError("lengths and sessions belong to each application; move them there")
+        with_share = [one.share_frac is not None for one in self.applications.values()]
+        if self.arrivals is None:
+            if any(with_share):
+                raise ValueError("'share' divides workload.arrivals; write them")
+            if self.requests is not None:
+                raise ValueError("requests: write them for each application, or a duration")
+            return
+        if not all(with_share) or not self.arrivals.is_open or self.arrivals.brings_lengths:
+            raise ValueError(
+                "arrivals: common ones are generated and open, and every application has a "
+                "'share' of them; write arrivals for each application instead"
+            )
+        total = sum(one.share_frac or 0.0 for one in self.applications.values())
+        if abs(total - 1) > _SHARE_TOLERANCE:
+            raise ValueError(f"applications: shares sum up to {total:g}; write shares of 1 in all")
+
+    def _check_extent(self) -> None:
+        """Check that it is clear how much is simulated."""
+        measurement = self.measurement
+        parts = self.parts.values()
+        is_bounded = self.duration_s is not None or measurement.window_s is not None
+        if not is_bounded and not all(one.requests or self.requests for one in parts):
+            raise ValueError(
+                "'requests' is missing; write it, or measurement.window, or a duration"
+            )
+        if self.duration_s is not None and measurement.window_s is not None:
+            raise ValueError("duration: the run goes by measurement.window; remove one of them")
+        if self.search is not None and (self.arrivals is None or not self.arrivals.has_rate):
+            raise ValueError(
+                "'search' scales an arrival rate; write poisson or a trace, or other open arrivals"
+            )
+        is_timed = any(one.arrivals is not None and one.arrivals.is_open for one in parts)
+        if measurement.window_s is not None and not is_timed:
             raise ValueError(
                 "measurement.window goes by arrival times, which a closed_loop does not have; "
                 "write requests, and measurement.warm_up_requests"
             )
-        return self
