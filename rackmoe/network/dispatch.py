@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Protocol
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from rackmoe.backend.collectives import ExchangeConstants, Family, Spread
 from rackmoe.errors import ConfigError
+from rackmoe.network.port_kernels import NO_COPIES, NO_TOKENS, added_s, added_s_plain
 from rackmoe.network.startup import overlapped_s, ramped_s
 from rackmoe.network.traffic import ExpertGroup, PortTimes, Traffic, balanced_traffic
 
@@ -123,7 +125,7 @@ _COPIES: Mapping[Family, Callable[[Traffic], PortCopies]] = MappingProxyType(
         Family.DEEPEP_LOW_LATENCY_RDMA: _rdma_copies,
     }
 )
-_OWNER, _EXPERT = _SIDES = (0, 1)  # the rank that owns the token; the rank of its expert
+_OWNER, _EXPERT = 0, 1  # the rank that owns the token; the rank of its expert
 _ONE_DOMAIN = (Family.NVLINK_ONE_SIDED, Family.NVLINK_TWO_SIDED)
 
 
@@ -148,6 +150,12 @@ def family_copies(family: Family, *, traffic: Traffic, n_domains: int) -> PortCo
     if n_domains > 1 or family is Family.DEEPEP_LOW_LATENCY_RDMA:
         return copies
     return PortCopies(port=copies.port, nic=None)
+
+
+@lru_cache(maxsize=1024)
+def _copy_time_s(port_s: float, sm_s: float) -> float:
+    """Return the time of one copy, which the port and the SMs move together. [s]."""
+    return float(overlapped_s(port_s, sm_s))
 
 
 class ExchangeLaw:
@@ -241,20 +249,26 @@ class ExchangeLaw:
             own = none + self._beyond_start(token_s)
             return PortTimes(egress_s=own, ingress_s=none, latency_s=self.latency_s)
         copies = family_copies(self.constants.family, traffic=traffic, n_domains=self._n_domains)
-        copy_s = overlapped_s(self._port_copy_s / port_frac, self._sm_copy_s)
-        parts: tuple[list[Floats], list[Floats]] = ([token_s], [])
-        for side in _SIDES:
-            if copies.port is not None:
-                n_copies = copies.port[side]
-                if self._in_network and side == _OWNER:
-                    n_copies = np.minimum(n_copies, tokens)
-                parts[side].append(n_copies * copy_s)
-            if copies.nic is not None:
-                parts[side].append(copies.nic[side] * self._nic_copy_s)
-        owner_s = self._beyond_start(overlapped_s(*parts[_OWNER]))
-        expert_s = self._beyond_start(overlapped_s(*parts[_EXPERT]))
+        port = copies.port or (NO_COPIES, NO_COPIES)
+        nic = copies.nic or (NO_COPIES, NO_COPIES)
+        if self._in_network and copies.port is not None:
+            port = np.minimum(port[_OWNER], tokens), port[_EXPERT]
+        owner_s = self._added_s(token_s, port[_OWNER], nic[_OWNER], port_frac)
+        expert_s = self._added_s(NO_TOKENS, port[_EXPERT], nic[_EXPERT], port_frac)
         egress_s, ingress_s = (expert_s, owner_s) if self._is_combine else (owner_s, expert_s)
         return PortTimes(egress_s=egress_s, ingress_s=ingress_s, latency_s=self.latency_s)
+
+    def _added_s(
+        self, token_s: Floats, port: Floats, nic: Floats, port_frac: Floats | float
+    ) -> Floats:
+        """Return what passes and copies that overlap add to the start-up time."""
+        rest = (nic, self._nic_copy_s, self.latency_s, self.constants.ramp)
+        if isinstance(port_frac, float) and token_s.ndim == 1:
+            copy_s = _copy_time_s(self._port_copy_s / port_frac, self._sm_copy_s)
+            compiled: Floats = added_s(token_s, port, copy_s, *rest)
+            return compiled
+        shared_s = overlapped_s(self._port_copy_s / port_frac, self._sm_copy_s)
+        return added_s_plain(token_s, port, shared_s, *rest)
 
     def _beyond_start(self, busy_s: Floats) -> Floats:
         """Return what a transfer adds to the start-up time."""
