@@ -1,6 +1,5 @@
 """What the simulator says about the scenario of a measured row, in the units of the file."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
