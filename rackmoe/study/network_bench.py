@@ -1,7 +1,7 @@
 """How latency and bandwidth of a collective grow with its size, beside measured points."""
 
-from collections import defaultdict
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -19,6 +19,7 @@ from rackmoe.study.calibration.network import CALIBRATION_FILES
 from rackmoe.study.network_cases import (
     CollectiveCase,
     ExchangeCase,
+    Measurement,
     exchange_group,
     predict_exchange,
 )
@@ -27,7 +28,7 @@ from rackmoe.study.network_tables import read_measurements
 __all__ = ["DENSE_SIZES_BYTES", "TOKEN_SIZES", "BenchRow", "bench_network"]
 
 TOKEN_SIZES = (1, 8, 32, 128, 512, 2048, 8192)
-DENSE_SIZES_BYTES = tuple(2.0**power for power in range(10, 31, 4))
+DENSE_SIZES_BYTES = (*(2.0**power for power in range(10, 31, 4)), 2.0**33)
 _MOE_OPERATIONS = ("dispatch", "combine", "prepare")
 _NAN = float("nan")
 
@@ -40,6 +41,8 @@ class BenchRow:
     ----------
     library, kernel, algorithm : str
         Whose constants; the family of a dispatch, the way of a dense collective.
+    dtype : str
+        Format of a token on the wire; empty for a dense collective.
     n_ranks : int
         GPUs.
     size : float
@@ -59,6 +62,7 @@ class BenchRow:
     library: str
     kernel: str
     algorithm: str
+    dtype: str
     n_ranks: int
     size: float
     n_bytes: float
@@ -76,6 +80,7 @@ def bench_network(
     sizes: Sequence[float] = (),
     family: str = "",
     library: str = "",
+    has_measured_sizes: bool = False,
 ) -> list[BenchRow]:
     """Return the law of a collective over group and message sizes.
 
@@ -94,6 +99,8 @@ def bench_network(
         Family of a dispatch or combine; every family that fits the group if empty.
     library : str
         Beginning of the library's name; the preferred one if empty.
+    has_measured_sizes : bool
+        Whether to add the sizes of the shipped tables, and all between, for a figure.
 
     Returns
     -------
@@ -107,12 +114,13 @@ def bench_network(
     """
     machine = load_machine(profile)
     book = load_collectives(machine.gpu.name)
+    wanted = _Sizes(chosen=tuple(sizes), has_measured=has_measured_sizes)
     if operation in BUS_FACTORS:
         return [
             row
             for n in n_ranks
             for row in _dense_rows(
-                machine, book=book, operation=operation, n_ranks=n, sizes=sizes, library=library
+                machine, book=book, operation=operation, n_ranks=n, sizes=wanted, library=library
             )
         ]
     if operation not in _MOE_OPERATIONS:
@@ -120,7 +128,13 @@ def bench_network(
             f"operation: '{operation}'; expected one of "
             f"{', '.join((*_MOE_OPERATIONS, *BUS_FACTORS))}; choose one"
         )
-    families = [Family(family)] if family else list(_families(book, operation=operation))
+    known = _families(book, operation=operation)
+    if family and family not in known:
+        raise ConfigError(
+            f"family: '{family}'; expected one of {', '.join(known)} for {operation} on "
+            f"{machine.name}; choose one"
+        )
+    families = [Family(family)] if family else list(known)
     rows = []
     for one in families:
         for n in n_ranks:
@@ -128,10 +142,26 @@ def bench_network(
                 machine,
                 entries=[entry for entry in book.exchanges if entry.family is one],
                 case=_case(one, operation=operation, n_ranks=n),
-                sizes=sizes or TOKEN_SIZES,
+                sizes=wanted,
                 library=library,
             )
     return rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sizes:
+    """Which sizes are wanted: those of the user or standard ones, and those measured."""
+
+    chosen: tuple[float, ...]
+    has_measured: bool
+
+    def of(self, standard: Sequence[float], *, measured_s: Mapping[float, float]) -> list[float]:
+        """Return the sizes in ascending order; for a figure, all powers of two of the range."""
+        if not self.has_measured:
+            return sorted(self.chosen or standard)
+        first, last = (math.log2(edge) for edge in (standard[0], standard[-1]))
+        dense = [2.0**power for power in range(round(first), round(last) + 1)]
+        return sorted({*(self.chosen or dense), *measured_s})
 
 
 def _families(book: CollectiveBook, *, operation: str) -> dict[Family, None]:
@@ -152,7 +182,7 @@ def _exchange_rows(
     *,
     entries: Sequence[ExchangeConstants],
     case: ExchangeCase,
-    sizes: Sequence[float],
+    sizes: _Sizes,
     library: str,
 ) -> list[BenchRow]:
     """Return the rows of one family and group; none where the family cannot serve it."""
@@ -168,8 +198,10 @@ def _exchange_rows(
     book = CollectiveBook(gpu=machine.gpu.name, exchanges=(constants,), collectives=())
     group = exchange_group(case, machine=machine)
     payload = dispatch_bytes(case.hidden, dtype=case.payload_dtype)
+    timed = replace(case, n_sms=constants.n_sms or None)
+    measured_s = _measured_s(machine, case=timed)
     rows = []
-    for size in sizes:
+    for size in sizes.of(TOKEN_SIZES, measured_s=measured_s):
         sized = replace(case, tokens=int(size))
         try:
             latency_s, _ = predict_exchange(sized, machine=machine, book=book)
@@ -187,14 +219,13 @@ def _exchange_rows(
                 library=constants.key.library,
                 kernel=constants.key.kernel,
                 algorithm=constants.family.value,
+                dtype=case.payload_dtype,
                 n_ranks=case.n_ranks,
                 size=size,
                 n_bytes=n_bytes,
                 latency_s=latency_s,
                 bandwidth_bytes_per_s=n_bytes / latency_s,
-                measured_s=_measured_s(
-                    machine, case=replace(sized, n_sms=constants.n_sms or None)
-                ),
+                measured_s=measured_s.get(size, _NAN),
                 kind=constants.report.kind,
             )
         )
@@ -207,43 +238,64 @@ def _dense_rows(
     book: CollectiveBook,
     operation: str,
     n_ranks: int,
-    sizes: Sequence[float],
+    sizes: _Sizes,
     library: str,
 ) -> list[BenchRow]:
     """Return the rows of one dense collective and group."""
     constants = find_collective(book, operation=operation, n_ranks=n_ranks, library=library)
     law = CollectiveLaw(constants, machine=machine, n_ranks=n_ranks)
+    case = CollectiveCase(key=constants.key, n_ranks=n_ranks, n_bytes=1)
+    measured_s = _measured_s(machine, case=case)
     return [
         BenchRow(
             library=constants.key.library,
             kernel=constants.key.kernel,
             algorithm=law.algorithm(size).value,
+            dtype="",
             n_ranks=n_ranks,
             size=size,
             n_bytes=size,
             latency_s=float(law.time_s(size)),
             bandwidth_bytes_per_s=float(law.bus_bytes_per_s(size)),
-            measured_s=_measured_s(
-                machine, case=CollectiveCase(key=constants.key, n_ranks=n_ranks, n_bytes=size)
-            ),
+            measured_s=measured_s.get(size, _NAN),
             kind=constants.report.kind,
         )
-        for size in sizes or DENSE_SIZES_BYTES
+        for size in sizes.of(DENSE_SIZES_BYTES, measured_s=measured_s)
     ]
 
 
-def _measured_s(machine: Machine, *, case: ExchangeCase | CollectiveCase) -> float:
-    """Return the mean time of the same case in the shipped tables. [s]."""
-    found = _measured_times().get((machine.name, case), [])
-    return sum(found) / len(found) if found else _NAN
+def _measured_s(machine: Machine, *, case: ExchangeCase | CollectiveCase) -> Mapping[float, float]:
+    """Return the mean time of each size of a sweep in the shipped tables. [s]."""
+    found = _measured_times().get((machine.name, _without_size(case)), {})
+    return {size: sum(times) / len(times) for size, times in found.items()}
 
 
 @cache
-def _measured_times() -> dict[tuple[str, ExchangeCase | CollectiveCase], list[float]]:
-    """Return the times of the shipped tables by what was timed. [s]."""
-    times = defaultdict(list)
+def _measured_times() -> dict[tuple[str, ExchangeCase | CollectiveCase], dict[float, list[float]]]:
+    """Return the times of the shipped tables by what was timed, and by size. [s]."""
+    times: dict[tuple[str, ExchangeCase | CollectiveCase], dict[float, list[float]]] = {}
     for file in CALIBRATION_FILES:
         for row in read_measurements(shipped_folder("scenarios/calibration") / file):
-            if row.unit == "s" and row.case is not None:
-                times[row.hardware, row.case].append(row.measured)
-    return dict(times)
+            time_s = _time_s(row)
+            if row.case is not None and time_s is not None:
+                sweep = times.setdefault((row.hardware, _without_size(row.case)), {})
+                sweep.setdefault(float(row.size), []).append(time_s)
+    return times
+
+
+def _time_s(row: Measurement) -> float | None:
+    """Return the time of a row, if it says a time or a bus bandwidth. [s]."""
+    if row.unit == "s":
+        return row.measured
+    if isinstance(row.case, CollectiveCase):
+        n_ranks = row.case.n_ranks
+        factor = BUS_FACTORS[row.case.key.operation] * (n_ranks - 1) / n_ranks
+        return row.case.n_bytes * factor / row.measured
+    return None
+
+
+def _without_size(case: ExchangeCase | CollectiveCase) -> ExchangeCase | CollectiveCase:
+    """Return what all sizes of a sweep share."""
+    if isinstance(case, ExchangeCase):
+        return replace(case, tokens=1)
+    return replace(case, n_bytes=1.0, is_bus_bandwidth=False)

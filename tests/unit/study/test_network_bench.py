@@ -59,3 +59,29 @@ def test_moved_constants_are_called_assumed():
 def test_unknown_operation_is_refused_with_the_known_ones():
     with pytest.raises(ConfigError, match=r"'scatter'; expected one of dispatch.*all_reduce"):
         bench_network("gb200_nvl72", operation="scatter", n_ranks=[8])
+
+
+def test_family_that_the_machine_lacks_is_refused_with_those_it_has():
+    with pytest.raises(ConfigError, match=r"'nvlink_one_sided'; expected one of deepep"):
+        bench_network("hgx_h200", operation="dispatch", n_ranks=[8], family="nvlink_one_sided")
+
+
+def test_measured_sizes_are_added_for_a_figure():
+    rows = bench_network(
+        "gb200_nvl72", operation="all_reduce", n_ranks=[8], has_measured_sizes=True
+    )
+    sizes = [row.size for row in rows]
+    assert sizes == sorted(sizes)
+    assert len(sizes) >= 24
+    # a published peak of the bus bandwidth counts as a time
+    (peak,) = [row for row in rows if not math.isnan(row.measured_s) and row.size == 2.0**33]
+    assert 2.0**33 * 2 * 7 / 8 / peak.measured_s == pytest.approx(811e9)
+
+
+@pytest.mark.parametrize(("n_ranks", "published"), [(64, 620e9), (128, 45.5e9 * 127 / 64)])
+def test_all_to_all_of_two_racks_falls_to_the_nics_as_published(n_ranks, published):
+    # GB200 NVL72: about 620 GB/s in one rack, 90 GB/s over two
+    (row,) = bench_network(
+        "gb200_nvl72", operation="all_to_all", n_ranks=[n_ranks], sizes=[2.0**33]
+    )
+    assert row.bandwidth_bytes_per_s == pytest.approx(published, rel=0.02)
