@@ -1,5 +1,6 @@
 """Show what a machine, a model, a backend, a scenario or a trace is, with its totals."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +12,8 @@ from rackmoe.report.text import TableFormat
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from rackmoe.hardware.machine import Machine
 
 __all__ = ["command"]
 
@@ -27,6 +30,13 @@ __all__ = ["command"]
     show_default=True,
     help="Racks of an NVL72 machine, nodes of an HGX machine.",
 )
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Draw the links of a machine (.svg, .png or .pdf).",
+)
 @format_option
 @click.pass_context
 def command(
@@ -36,16 +46,19 @@ def command(
     kind: str | None,
     topology: bool,
     n_domains: int,
+    output: Path | None,
     form: TableFormat,
 ) -> None:
     """Show NAME, a shipped thing or a file, with its totals; ASSUMED marks assumed values."""
     entry = find_entry(name, kind=kind)
     if entry.kind == "machine":
         _show_machine(name, has_links=topology, n_domains=n_domains, form=form)
+        if output is not None:
+            _draw_machine(name, n_domains=n_domains, output=output)
         return
-    if topology or n_domains > 1:
+    if topology or n_domains > 1 or output is not None:
         raise ConfigError(
-            f"{name}: a {entry.kind}; expected a machine for --topology and --domains;"
+            f"{name}: a {entry.kind}; expected a machine for --topology, --domains and --output;"
             " leave them out"
         )
     shows = {"model": _show_model, "backend": _show_backend, "scenario": _show_scenario}
@@ -54,7 +67,7 @@ def command(
 
 def _show_machine(name: str, *, has_links: bool, n_domains: int, form: TableFormat) -> None:
     from rackmoe.hardware.profile import build_machine, load_profile
-    from rackmoe.report.profiles import links_frame, machine_data, sourced_frame, topology_data
+    from rackmoe.report.profiles import machine_data, sourced_frame, topology_data
 
     document = load_profile(name)
     machine = build_machine(document)
@@ -66,10 +79,30 @@ def _show_machine(name: str, *, has_links: bool, n_domains: int, form: TableForm
         return
     _echo_mapping(data["totals"], form=form, title=f"{title}, {n_domains} domain(s): totals")
     if has_links:
-        _echo_frame(links_frame(machine, n_domains=n_domains), form=form, title="\nLinks")
+        _show_links(machine, n_domains=n_domains, form=form)
         return
     _echo_frame(sourced_frame(document), form=form, title="\nValues")
     _echo_mapping(data["sources"], form=form, title="\nSources")
+
+
+def _show_links(machine: "Machine", *, n_domains: int, form: TableFormat) -> None:
+    from rackmoe.report.profiles import links_frame
+    from rackmoe.report.topology import cuts_frame, machine_graph, parts_frame, paths_frame
+
+    graph = machine_graph(machine, n_domains=n_domains)
+    _echo_frame(parts_frame(graph), form=form, title="\nParts")
+    _echo_frame(links_frame(machine, n_domains=n_domains), form=form, title="\nLinks, added up")
+    _echo_frame(paths_frame(graph, machine=machine), form=form, title="\nWays from GPU 0")
+    _echo_frame(cuts_frame(graph, machine=machine), form=form, title="\nCuts")
+
+
+def _draw_machine(name: str, *, n_domains: int, output: Path) -> None:
+    from rackmoe.hardware.profile import load_machine
+    from rackmoe.report.theme import save_figure
+    from rackmoe.report.topology_plot import draw_topology
+
+    figure = draw_topology(load_machine(name), n_domains=n_domains)
+    click.echo(f"written: {save_figure(figure, path=output)}", err=True)
 
 
 def _show_model(entry: Entry, form: TableFormat) -> None:

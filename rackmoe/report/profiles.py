@@ -2,18 +2,18 @@
 
 from typing import Any
 
-import networkx as nx
 import pandas as pd
 
 from rackmoe.hardware.cuts import n_edge_disjoint_paths, scale_up_graph
 from rackmoe.hardware.documents import MachineDocument
 from rackmoe.hardware.machine import Machine
 from rackmoe.hardware.profile import build_machine, machine_totals
-from rackmoe.hardware.topology import NodeKind, build_topology, nodes_of_kind
+from rackmoe.hardware.topology import NodeKind, nodes_of_kind
 from rackmoe.model.architecture import ModelArchitecture
 from rackmoe.model.parameters import model_totals
 from rackmoe.report.numbers import show_quantity
 from rackmoe.report.plain import to_plain
+from rackmoe.report.topology import cuts_frame, machine_graph, parts_frame, paths_frame
 from rackmoe.schema.documents import Document, Sourced
 
 __all__ = [
@@ -150,14 +150,20 @@ def topology_data(machine: Machine, *, n_domains: int = 1) -> dict[str, Any]:
     -------
     dict
         ``nodes`` and ``links`` of the graph with their attributes, the number of
-        ``edge_disjoint_paths`` over scale-up links between the first two GPUs, and
-        ``links_by_kind``.
+        ``edge_disjoint_paths`` over scale-up links between the first two GPUs, ``links_by_kind``,
+        and the tables of `rackmoe.report.topology`.
     """
-    graph = _graph(machine, n_domains)
+    graph = machine_graph(machine, n_domains=n_domains)
     first, second, *_ = nodes_of_kind(graph, NodeKind.GPU)
+    frames = {
+        "parts": parts_frame(graph),
+        "paths": paths_frame(graph, machine=machine),
+        "cuts": cuts_frame(graph, machine=machine),
+    }
     return {
         "edge_disjoint_paths": n_edge_disjoint_paths(scale_up_graph(graph), first, second),
         "links_by_kind": to_plain(links_frame(machine, n_domains=n_domains)),
+        **{name: to_plain(frame) for name, frame in frames.items()},
         "nodes": [{"name": name, **to_plain(data)} for name, data in graph.nodes(data=True)],
         "links": [
             {"ends": [one, other], **to_plain(data)} for one, other, data in graph.edges(data=True)
@@ -180,7 +186,7 @@ def links_frame(machine: Machine, *, n_domains: int = 1) -> pd.DataFrame:
     DataFrame
         A row for each kind of link and pair of ends; capacities are for one direction.
     """
-    graph = _graph(machine, n_domains)
+    graph = machine_graph(machine, n_domains=n_domains)
     rows = [
         {
             "kind": str(data["kind"]),
@@ -192,10 +198,6 @@ def links_frame(machine: Machine, *, n_domains: int = 1) -> pd.DataFrame:
     ]
     grouped = pd.DataFrame(rows).groupby(["kind", "ends"], sort=False, as_index=False)
     return grouped[["n_links", "bandwidth_bytes_per_s_per_direction"]].sum()
-
-
-def _graph(machine: Machine, n_domains: int) -> nx.Graph:
-    return build_topology(machine, n_gpus=n_domains * machine.scale_up.domain_gpus)
 
 
 def _name_with_unit(path: str) -> str:

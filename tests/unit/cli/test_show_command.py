@@ -50,3 +50,26 @@ def test_topology_of_a_model_is_refused(run):
     ran = run("show", "deepseek-r1", "--topology")
     assert ran.code == 2
     assert "deepseek-r1: a model; expected a machine" in ran.err
+
+
+def test_topology_is_told_by_parts_links_ways_and_cuts(run):
+    out = run("show", "gb200_nvl72", "--topology").out
+    for title in ("Parts", "Links, added up", "Ways from GPU 0", "Cuts"):
+        assert f"\n{title}\n" in out
+    assert "gpu0 - nvswitch0 - gpu1" in out
+    assert "32.4 TB/s" in out
+
+
+@pytest.mark.parametrize("ending", ["svg", "png"])
+def test_topology_is_drawn_where_asked(run, tmp_path, ending):
+    path = tmp_path / f"links.{ending}"
+    ran = run("show", "hgx_h200", "--topology", "-o", path)
+    assert ran.code == 0
+    assert str(path) in ran.err
+    assert path.stat().st_size > 1000
+
+
+def test_drawing_of_a_model_is_refused(run, tmp_path):
+    ran = run("show", "deepseek-r1", "-o", tmp_path / "model.svg")
+    assert ran.code == 2
+    assert "expected a machine for --topology, --domains and --output" in ran.err

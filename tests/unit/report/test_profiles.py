@@ -75,3 +75,10 @@ def test_topology_has_18_disjoint_paths_between_gpus_of_a_rack():
     assert data["edge_disjoint_paths"] == 18
     assert sum(node["kind"] == "nvswitch" for node in data["nodes"]) == 18
     assert sum(link["kind"] == "scale_up" for link in data["links"]) == 1296
+
+
+def test_topology_says_parts_ways_and_cuts():
+    data = topology_data(load_machine("hgx_h200"))
+    assert [part["part"] for part in data["parts"]][:2] == ["gpu", "nvswitch"]
+    assert data["paths"][0]["links_side_by_side"] == 18
+    assert data["cuts"][0]["min_cut_bytes_per_s_per_direction"] == 4 * 450e9
