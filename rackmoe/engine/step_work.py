@@ -1,5 +1,7 @@
 """How many FLOP and HBM bytes a step asks of all GPUs, by the peak that bounds them."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +15,16 @@ from rackmoe.serving.batching import StepBatch
 __all__ = ["StepSum", "StepWork"]
 
 _PEAKS = ("bf16", "fp8", "fp4")
+
+_ONE = np.ones(1, dtype=np.int64)
+_BATCH_LOADS = (
+    "decode_sequences",
+    "decode_kv_tokens",
+    "decode_window_tokens",
+    "prefill_tokens",
+)
+_CHUNK_LOADS = ("tokens", "kv_tokens", "pairs", "n_chunks")
+_LOADS = (*_BATCH_LOADS, *_CHUNK_LOADS, "logits")
 
 
 class StepSum:
@@ -77,6 +89,7 @@ class StepWork:
         self._tp = tp
         self._n_copies = n_expert_copies
         self._inter = expert_inter
+        self._columns = self._unit_works()
 
     def total(
         self,
@@ -104,11 +117,68 @@ class StepWork:
         StepSum
             FLOP and HBM bytes.
         """
+        rows = batch.decode_sequences + batch.prefill_tokens
+        loads = [
+            *_sum_and_groups(rows),
+            *_sum_and_groups(batch.decode_sequences),
+            *_sum_and_groups(logits),
+            float(np.add.reduce(batch.decode_kv_tokens)),
+            float(np.add.reduce(batch.decode_window_tokens)),
+        ]
+        if chunks is not None:
+            loads += [
+                float(np.add.reduce(chunks.tokens)),
+                *_sum_and_groups(chunks.kv_tokens),
+                *np.add.reduce(chunks.pairs, axis=1).tolist(),
+            ]
+        total = StepSum()
+        flop = [0.0] * len(_PEAKS)
+        for load, work in zip(loads, self._columns, strict=False):
+            if load:
+                for peak, unit_flop in work.by_peak_flop:
+                    flop[peak] += load * unit_flop
+                total.hbm_bytes += load * work.hbm_bytes
+        total.by_peak_flop[:] = flop
+        self._add_experts(total, routed)
+        return total
+
+    def total_by_operator(
+        self,
+        batch: StepBatch,
+        *,
+        chunks: AttentionLoad | None,
+        routed: StepRouting,
+        logits: NDArray[np.int64],
+    ) -> StepSum:
+        """Return what `total` returns, operator by operator: the work is linear in the load.
+
+        Parameters
+        ----------
+        batch, chunks, routed, logits : StepBatch, AttentionLoad, StepRouting and ndarray
+            As for `total`.
+
+        Returns
+        -------
+        StepSum
+            FLOP and HBM bytes.
+        """
+        total = StepSum()
+        self._add_dense(total, batch, chunks=chunks, logits=logits)
+        self._add_experts(total, routed)
+        return total
+
+    def _add_dense(
+        self,
+        total: StepSum,
+        batch: StepBatch,
+        *,
+        chunks: AttentionLoad | None,
+        logits: NDArray[np.int64],
+    ) -> None:
         arch, dense, tp = self._arch, self._dense, self._tp
         dtypes = arch.dtypes
         rows = batch.decode_sequences + batch.prefill_tokens
         n_moe, n_dense = len(arch.moe_layers), len(arch.dense_layers)
-        total = StepSum()
         projections = dense.projection_work(batch, chunks=chunks)
         total.add(projections, dtype=dtypes.attention, n_times=tp * arch.n_layers)
         total.add(dense.score_work(batch, chunks=chunks), dtype=dense.kv_dtype, n_times=tp)
@@ -116,12 +186,69 @@ class StepWork:
         total.add(dense.dense.work(rows), dtype=dtypes.dense, n_times=tp * n_dense)
         total.add(dense.router.work(rows), dtype=dtypes.router, n_times=tp * n_moe)
         total.add(dense.head.work(logits), dtype=dtypes.head, n_times=tp)
+
+    def _add_experts(self, total: StepSum, routed: StepRouting) -> None:
+        arch = self._arch
         experts = expert_work(
             float(routed.rank_assignments.sum()) * self._n_copies,
             active_experts=float(routed.active_experts.sum()) * self._n_copies,
             hidden=arch.hidden,
             inter=self._inter,
-            dtype=dtypes.routed_expert,
+            dtype=arch.dtypes.routed_expert,
         )
-        total.add(experts, dtype=dtypes.routed_expert, n_times=1.0)
-        return total
+        total.add(experts, dtype=arch.dtypes.routed_expert, n_times=1.0)
+
+    def _unit_works(self) -> tuple["_UnitWork", ...]:
+        """Return what one unit of each load of `total` asks for, in its order."""
+        n_classes = max(self._dense.class_of_layer) + 1
+        pairs = [{"pairs": np.eye(n_classes)[:, [one]]} for one in range(n_classes)]
+        return (
+            *self._line("prefill_tokens"),
+            *(
+                one - prompt
+                for one, prompt in zip(
+                    self._line("decode_sequences"), self._line("prefill_tokens"), strict=True
+                )
+            ),
+            *self._line("logits"),
+            self._probe(decode_kv_tokens=_ONE),
+            self._probe(decode_window_tokens=_ONE),
+            self._probe(tokens=_ONE),
+            *self._line("kv_tokens"),
+            *(self._probe(**one) for one in pairs),
+        )
+
+    def _line(self, load: str) -> tuple["_UnitWork", "_UnitWork"]:
+        """Return the work of one more unit of a load, and of a group that has any."""
+        one, two = self._probe(**{load: _ONE}), self._probe(**{load: 2 * _ONE})
+        return two - one, one - (two - one)
+
+    def _probe(self, **loads: NDArray[Any]) -> "_UnitWork":
+        """Return the work of one attention group with the named loads only."""
+        n_classes = max(self._dense.class_of_layer) + 1
+        zero = {"pairs": np.zeros((n_classes, 1)), "n_chunks": _ONE}
+        value = {name: loads.get(name, zero.get(name, 0 * _ONE)) for name in _LOADS}
+        batch = StepBatch(**{name: value[name] for name in _BATCH_LOADS}, chunks=(), preempted=())
+        total = StepSum()
+        chunks = AttentionLoad(**{name: value[name] for name in _CHUNK_LOADS})
+        self._add_dense(total, batch, chunks=chunks, logits=value["logits"])
+        return _UnitWork(flop=total.by_peak_flop, hbm_bytes=total.hbm_bytes)
+
+
+class _UnitWork:
+    """What one unit of a load asks of all GPUs."""
+
+    def __init__(self, *, flop: NDArray[np.float64], hbm_bytes: float) -> None:
+        self._flop = flop
+        self.hbm_bytes = hbm_bytes
+        self.by_peak_flop = tuple(
+            (peak, unit_flop) for peak, unit_flop in enumerate(flop.tolist()) if unit_flop
+        )
+
+    def __sub__(self, other: "_UnitWork") -> "_UnitWork":
+        return _UnitWork(flop=self._flop - other._flop, hbm_bytes=self.hbm_bytes - other.hbm_bytes)
+
+
+def _sum_and_groups(load: NDArray[np.int64]) -> tuple[float, float]:
+    """Return a load of all groups, and how many groups have any."""
+    return float(np.add.reduce(load)), float(np.count_nonzero(load))

@@ -6,7 +6,7 @@ from strategies import write_model
 
 from rackmoe.backend.operators import ideal_constants
 from rackmoe.compute.operators import OperatorLaws
-from rackmoe.engine.dense_work import DenseWork
+from rackmoe.engine.dense_work import AttentionLoad, DenseWork
 from rackmoe.engine.step_work import StepSum, StepWork
 from rackmoe.hardware.profile import load_machine
 from rackmoe.model.config import load_model
@@ -82,3 +82,36 @@ def test_every_attention_group_reads_the_weights(small_files):
     attention_and_head = 3 * (256 * 16 * 32 + 256 * 256 + 256 * 8) + 512 * 256
     assert two.hbm_bytes - one.hbm_bytes == pytest.approx(2 * attention_and_head)
     assert two.by_peak_flop.sum() == one.by_peak_flop.sum()
+
+
+@pytest.mark.parametrize("model", ["latent", "grouped", "windowed", "alternate"])
+@pytest.mark.parametrize("weights", ["bf16", "fp8"])
+@pytest.mark.parametrize("with_prompts", [False, True])
+def test_work_is_linear_in_the_load(small_files, model, weights, with_prompts):
+    arch = load_model(write_model(model, small_files), weights=weights)
+    laws = OperatorLaws(load_machine("hgx_h200").gpu, ideal_constants())
+    dense = DenseWork(arch, laws=laws, tp=2, kv_dtype="bf16", max_rows=64)
+    work = StepWork(arch, dense=dense, tp=2, n_expert_copies=1, expert_inter=128)
+    rng = np.random.default_rng(5)
+    decode, kv, prompt = rng.integers(0, 20, (3, 6)) * (rng.random((3, 6)) < 0.7)
+    chunks = None
+    if with_prompts:
+        pairs = rng.integers(0, 500, (max(dense.class_of_layer) + 1, 6)).astype(float)
+        chunks = AttentionLoad(
+            tokens=prompt, kv_tokens=3 * prompt, pairs=pairs, n_chunks=np.ones(6, int)
+        )
+    batch = StepBatch(
+        decode_sequences=decode,
+        decode_kv_tokens=kv,
+        decode_window_tokens=kv // 2,
+        prefill_tokens=prompt * with_prompts,
+        chunks=(),
+        preempted=(),
+    )
+    routed = StepRouting.zeros(n_layers=3, n_experts=8, n_ranks=2)
+    routed.rank_assignments[:] = rng.random((3, 2))
+    load = {"chunks": chunks, "routed": routed, "logits": decode}
+    total, by_operator = work.total(batch, **load), work.total_by_operator(batch, **load)
+    assert total.by_peak_flop.tolist() == by_operator.by_peak_flop.tolist()
+    assert total.hbm_bytes == by_operator.hbm_bytes
+    assert total.hbm_bytes > 0.0
