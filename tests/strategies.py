@@ -138,6 +138,7 @@ class Case:
     spread: tuple[float, float] = (0.5, 1.5)
     requests: int = 8
     routing: str = "uniform"
+    step_tolerance: float = 0.0
     overrides: tuple[tuple[str, str], ...] = ()
     host: tuple[str, str] | None = None
 
@@ -215,6 +216,7 @@ def _document(case, folder, overrides):
                 },
                 "routing": {case.routing: True},
                 "requests": case.requests,
+                "measurement": {"step_tolerance": case.step_tolerance},
             },
         }
     )
@@ -290,6 +292,7 @@ def cases(draw, **fixed):
         "lengths": st.tuples(st.integers(1, 80), st.integers(1, 16)),
         "requests": st.integers(1, 14),
         "routing": st.sampled_from(["uniform", "balanced"]),
+        "step_tolerance": st.sampled_from([0.0, 0.0, 0.2]),
     }
     values = {name: draw(strategy) for name, strategy in wanted.items() if name not in fixed}
     return Case(**(values | fixed))

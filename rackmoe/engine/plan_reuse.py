@@ -68,7 +68,7 @@ class StepMemory:
         self._n_reuses += 1
         return plan
 
-    def n_repeats(self, batch: StepBatch, batcher: Batcher) -> int:
+    def n_repeats(self, batch: StepBatch, *, batcher: Batcher) -> int:
         """Return how many steps may run in a row as one, if nothing joins.
 
         None of them ends a sequence before the last one, needs memory that is not

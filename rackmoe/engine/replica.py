@@ -17,7 +17,20 @@ from rackmoe.network.slowdown import Slowdown
 from rackmoe.records import Table
 from rackmoe.serving.batching import Batcher, Preempted, PrefillChunk, StepBatch
 
-__all__ = ["Replica", "ReplicaHooks"]
+__all__ = ["Replica", "ReplicaHooks", "StepWatch"]
+
+
+class StepWatch(Protocol):
+    """What the fabric wants to know about the steps of a replica."""
+
+    def started(self, plan: PlannedStep) -> None:
+        """Take note of a step that starts."""
+
+    def ended(self, plan: PlannedStep, *, start_ps: int, end_ps: int, n_steps: int) -> None:
+        """Take note of equal steps in a row that ended. [ps]."""
+
+    def idle(self) -> None:
+        """Take note that there is nothing to compute."""
 
 
 class ReplicaHooks(Protocol):
@@ -70,6 +83,8 @@ class Replica:
         self.pool = plan.role
         self.tp = plan.pool.tp
         self.batcher = Batcher(plan.limits)
+        self.is_up = True
+        self.watches: list[StepWatch] = []
         self._law = plan.law
         self._env = env
         self._ledger = ledger
@@ -81,7 +96,10 @@ class Replica:
         self._is_repeating = False
         self._last_end = NEVER
         self._joining: list[tuple[int, int]] = []
+        self._plan_of_pool = plan
         self._memory = StepMemory(plan.step_tolerance_frac)
+        self._prompts: dict[int, None] = {}
+        self._repaired = env.event()
         self.process = env.process(self._serve())
 
     # ------------------------------------------------------------------ what others do to it
@@ -103,6 +121,7 @@ class Replica:
         is_urgent : bool
             Put it in front of its queue.
         """
+        self._prompts[request] = None
         self.batcher.enqueue(request, n_tokens=n_tokens, is_urgent=is_urgent)
         self._hurry()
         self.wake()
@@ -147,6 +166,34 @@ class Replica:
         if self._is_asleep:
             self.process.interrupt("capacity changed")
 
+    def fail(self) -> list[int]:
+        """Stop in the middle of the step, and lose all requests with their caches.
+
+        Returns
+        -------
+        list of int
+            The requests that decoded or waited here, in that order.
+        """
+        running, ledger = self.batcher.running, self._ledger
+        ledger.remaining[running.requests] = running.remaining
+        joining = [request for request, _ in self._joining]
+        lost = [*running.requests.tolist(), *joining, *self._prompts]
+        self._joining.clear()
+        self._prompts.clear()
+        priorities = self.batcher.priorities
+        self.batcher = Batcher(self._plan_of_pool.limits)
+        self.batcher.priorities = priorities
+        self._memory = StepMemory(self._plan_of_pool.step_tolerance_frac)
+        self.is_up = False
+        self.process.interrupt("failed")
+        return lost
+
+    def repair(self) -> None:
+        """Start again, empty."""
+        self.is_up = True
+        self._repaired.succeed()
+        self._repaired = self._env.event()
+
     def _hurry(self) -> None:
         """End a row of equal steps with the one that runs now."""
         if self._is_repeating:
@@ -156,10 +203,28 @@ class Replica:
     # ------------------------------------------------------------------ the process
     def _serve(self) -> Generator[simpy.Event, Any, None]:
         while True:
+            try:
+                yield from self._run_steps()
+            except simpy.Interrupt:
+                self._is_asleep = self._is_repeating = False
+                self._idle = None
+                for watch in self.watches:
+                    watch.idle()
+            while not self.is_up:
+                try:
+                    yield self._repaired
+                except simpy.Interrupt:
+                    # capacities change while it is out
+                    continue
+
+    def _run_steps(self) -> Generator[simpy.Event, Any, None]:
+        while True:
             self._admit_joining()
             batch = self.batcher.next_step()
             if batch is None:
                 self._idle = self._env.event()
+                for watch in self.watches:
+                    watch.idle()
                 yield self._idle
                 continue
             for victim in batch.preempted:
@@ -169,12 +234,21 @@ class Replica:
             plan = self._plan(batch)
             start = now_ps(self._env)
             for chunk in batch.chunks:
-                self._ledger.start(chunk.request, now=start, replica=self.index)
-            n_steps = self._memory.n_repeats(batch, self.batcher)
+                self._ledger.start(
+                    chunk.request,
+                    now=start,
+                    replica=self.index,
+                    n_cached_tokens=chunk.past_tokens if chunk.is_first else 0,
+                )
+            for watch in self.watches:
+                watch.started(plan)
+            n_steps = 1
+            if self._slowdown is None:
+                n_steps = self._memory.n_repeats(batch, batcher=self.batcher)
             if n_steps > 1:
                 n_steps = yield from self._repeat(plan, n_steps)
             else:
-                yield from self._sleep(plan)
+                plan = yield from self._sleep(plan)
             self._commit(batch, plan, start=start, n_steps=n_steps)
 
     def _plan(self, batch: StepBatch) -> PlannedStep:
@@ -184,7 +258,8 @@ class Replica:
             if known is not None:
                 return replace(known, batch=batch)
         plan = self._law.plan(batch, running=self.batcher.running, slowdown=self._slowdown)
-        self._memory.keep(plan)
+        if self._slowdown is None:
+            self._memory.keep(plan)
         return plan
 
     def _admit_joining(self) -> None:
@@ -199,7 +274,7 @@ class Replica:
             )
         self._joining.clear()
 
-    def _sleep(self, plan: PlannedStep) -> Generator[simpy.Event, Any, None]:
+    def _sleep(self, plan: PlannedStep) -> Generator[simpy.Event, Any, PlannedStep]:
         """Wait for the planned step; when a capacity changes, keep what is done, plan the rest."""
         env = self._env
         started = now_ps(env)
@@ -210,12 +285,15 @@ class Replica:
             try:
                 yield env.timeout(max(left, 0))
             except simpy.Interrupt:
+                if not self.is_up:
+                    raise
                 now_s = to_seconds(now_ps(env) - started)
                 history = self._changed(history, now_s)
                 plan = plan.resume(slowdown=history, now_s=now_s)
             else:
                 break
         self._is_asleep = False
+        return plan
 
     def _repeat(self, plan: PlannedStep, n_steps: int) -> Generator[simpy.Event, Any, int]:
         """Run equal steps until something changes; return how many were run."""
@@ -225,6 +303,8 @@ class Replica:
         try:
             yield env.timeout(n_steps * one)
         except simpy.Interrupt:
+            if not self.is_up:
+                raise
             n_steps = max(1, -(-(now_ps(env) - started) // one))
             yield env.timeout(started + n_steps * one - now_ps(env))
         self._is_repeating = False
@@ -254,6 +334,8 @@ class Replica:
                     duration_s=to_seconds(one),
                 )
             )
+        for watch in self.watches:
+            watch.ended(plan, start_ps=start, end_ps=now, n_steps=n_steps)
         emitted = None
         if n_steps > 1:
             emitted = np.full(len(self.batcher.running), n_steps, dtype=np.int64)
@@ -268,6 +350,7 @@ class Replica:
     def _end_prompt(self, chunk: PrefillChunk, now: int) -> None:
         """Emit the token that completes a prompt, and decode on or hand the request over."""
         ledger, request = self._ledger, chunk.request
+        del self._prompts[request]
         if ledger.prefill_end[request] == NEVER:
             ledger.prefill_end[request] = now
         ledger.remaining[request] -= 1
