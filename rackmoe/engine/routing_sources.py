@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from rackmoe.engine.placements import SeenRouting, build_placement
 from rackmoe.errors import ConfigError
-from rackmoe.routing.eplb import eplb
 from rackmoe.routing.families import RoutingStatistics, routing_statistics
 from rackmoe.routing.generator import popularity
-from rackmoe.routing.placement import Placement, contiguous, round_robin
+from rackmoe.routing.placement import Placement
 from rackmoe.routing.shape import MoeShape
 from rackmoe.routing.sources import (
     BalancedSource,
@@ -53,6 +53,7 @@ class RoutingInputs:
         self._experts = scenario.document.experts
         self._streams = streams
         self._model = scenario.arch.name
+        self._moe_layer_ids = scenario.arch.moe_layers
         self._domain_gpus = scenario.machine.scale_up.domain_gpus
         moe = scenario.arch.moe
         self._shape = MoeShape(
@@ -132,35 +133,31 @@ class RoutingInputs:
         )
 
     def _placement(self, pool: Pool) -> Placement:
-        n_ranks = pool.ep
-        ranks_per_node = min(n_ranks, self._domain_gpus)
-        if self._experts.placement == "eplb" and n_ranks > 1:
-            return eplb(
-                self._seen_load(),
-                n_ranks=n_ranks,
-                n_redundant=pool.redundant_experts,
-                n_groups=self._shape.n_groups,
-                ranks_per_node=ranks_per_node,
-            )
-        place = round_robin if self._experts.placement == "round_robin" else contiguous
-        return place(
-            self._shape.n_experts,
-            n_layers=self._shape.n_layers,
-            n_ranks=n_ranks,
-            ranks_per_node=ranks_per_node,
+        policy = self._experts.placement
+        return build_placement(
+            policy if isinstance(policy, str) else Path(policy.file),
+            seen=self._seen,
+            shape=self._shape,
+            n_ranks=pool.ep,
             n_redundant=pool.redundant_experts,
+            ranks_per_node=min(pool.ep, self._domain_gpus),
+            moe_layer_ids=self._moe_layer_ids,
         )
 
-    def _seen_load(self) -> NDArray[np.float64]:
-        """Return the expert loads that a balancer has seen, shape (L, E)."""
-        choice = self._choice
+    @cached_property
+    def _seen(self) -> SeenRouting:
+        """What a balancer has seen: popularity, or the tokens from the start of the trace."""
+        choice, none = self._choice, np.empty(0, np.int64)
         if choice.balanced:
-            return np.ones((self._shape.n_layers, self._shape.n_experts))
+            size = (self._shape.n_layers, self._shape.n_experts)
+            return SeenRouting(load=np.ones(size), rows=none)
         if choice.trace is None and choice.source == "sampled":
-            return self._share
+            return SeenRouting(load=self._share, rows=none)
         rows = self._trace.phase_rows("decode")
-        seen = max(1, int(self._experts.balance_on_frac * len(rows)))
-        return count_experts(self._trace, rows=rows[:seen]).astype(np.float64)
+        rows = rows if rows.size else self._trace.phase_rows("prefill")
+        rows = rows[: max(1, int(self._experts.balance_on_frac * len(rows)))]
+        load = count_experts(self._trace, rows=rows).astype(np.float64)
+        return SeenRouting(load=load, trace=self._trace, rows=rows)
 
 
 @lru_cache(maxsize=4)

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from rackmoe.schema.documents import Document
 from rackmoe.schema.quantities import Fraction
 
-__all__ = ["Deployment", "Experts", "Pool"]
+__all__ = ["Deployment", "Experts", "PlacementFile", "Pool"]
 
 Degree = Annotated[int, Field(ge=1, le=4096)]
 Count = Annotated[int, Field(ge=0)]
@@ -104,19 +104,49 @@ class Deployment(Document):
         return sum(pool.n_gpus for pool in self.pools.values())
 
 
+class PlacementFile(Document):
+    """A placement that was computed elsewhere.
+
+    Attributes
+    ----------
+    file : str
+        JSON with ``physical_to_logical_map`` (SGLang), or a TensorRT-LLM load-balancer
+        YAML, of as many slots as the pools have; found from where rackmoe runs.
+    """
+
+    file: Annotated[str, Field(min_length=1)]
+
+
+PlacementPolicy = Literal[
+    "contiguous",
+    "round_robin",
+    "eplb",
+    "eplb_global",
+    "eplb_hierarchical",
+    "eplb_vec",
+    "affinity",
+]
+
+
 class Experts(Document):
     """Where the experts are.
 
     Attributes
     ----------
-    placement : str
-        ``contiguous``, ``round_robin`` or ``eplb`` (balanced on the routing's long-run counts).
+    placement : str or PlacementFile
+        ``contiguous`` and ``round_robin`` do not look at loads. The others see the routing's
+        long-run counts: ``eplb_global`` balances them over all ranks, ``eplb_hierarchical``
+        keeps the groups of the gate together on nodes, ``eplb`` is hierarchical wherever the
+        nodes divide the groups; ``eplb_vec`` lowers the sum over steps of the busiest slot,
+        ``affinity`` puts experts that the same tokens choose on one rank, at up to 5 % more
+        load; these two need tokens (a trace, or the source ``replay`` or ``block``). Or
+        ``{file: PATH}``: a placement from elsewhere.
     replica_choice : str
         Which copy of a replicated expert a token takes.
     balance_on_frac : float
-        Share of the routing's tokens, from its start, whose counts ``eplb`` sees.
+        Share of the routing's tokens, from its start, whose counts the balancer sees.
     """
 
-    placement: Literal["contiguous", "round_robin", "eplb"] = "contiguous"
+    placement: PlacementPolicy | PlacementFile = "contiguous"
     replica_choice: Literal["random", "round_robin", "nearest", "least_loaded"] = "random"
     balance_on_frac: Fraction = 1.0

@@ -3,7 +3,7 @@
 import pytest
 
 from rackmoe.errors import ConfigError
-from rackmoe.scenario.deployment import Deployment, Experts, Pool
+from rackmoe.scenario.deployment import Deployment, Experts, PlacementFile, Pool
 
 
 def test_a_replica_has_the_gpus_of_its_attention_groups():
@@ -50,3 +50,22 @@ def test_incomplete_deployments_are_refused(make_document, text, problem):
 def test_experts_stay_where_they_are_unless_asked():
     assert Experts().placement == "contiguous"
     assert Experts(placement="eplb", balance_on_frac=0.5).balance_on_frac == 0.5
+
+
+def test_placement_is_a_policy_or_a_file(make_document):
+    assert make_document(experts="experts: {placement: eplb_vec}").experts.placement == "eplb_vec"
+    given = make_document(experts="experts: {placement: {file: map.json}}").experts.placement
+    assert given == PlacementFile(file="map.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("eplbb", "expected one of 'contiguous'.*or a mapping with file; did you mean 'eplb'"),
+        ("{fil: a}", r"placement\.fil: unknown key; did you mean 'file'"),
+        ("{file: ''}", r"placement\.file"),
+    ],
+)
+def test_misspelt_placements_are_refused(make_document, text, problem):
+    with pytest.raises(ConfigError, match=problem):
+        make_document(experts=f"experts: {{placement: {text}}}")
