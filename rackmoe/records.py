@@ -2,7 +2,7 @@
 
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from types import MappingProxyType
 from typing import Any
@@ -121,6 +121,14 @@ REQUEST_COLUMNS = (
     _count("decode_replica", "replica that generates; -1 before that"),
     _count("decode_rank", "attention rank within that replica; -1 before that"),
     _label("state", State, "where it stands when the run ends"),
+    _count("n_cached_tokens", "prompt tokens found in the prefix cache when it was scheduled"),
+    Column(
+        name="application",
+        dtype="int16",
+        unit="1",
+        meaning="which application sent it; the labels are those of the run",
+        labels=("default",),
+    ),
 )
 
 _BREAKDOWN = (
@@ -337,6 +345,11 @@ def _expectation(column: Column) -> str:
 class Records:
     """All tables of one run.
 
+    Parameters
+    ----------
+    applications : tuple of str, optional
+        Names of the applications of the run: the labels of that column of requests.
+
     Attributes
     ----------
     requests, steps, links, experts, power : Table
@@ -345,8 +358,13 @@ class Records:
 
     __slots__ = ("experts", "links", "power", "requests", "steps")
 
-    def __init__(self) -> None:
-        self.requests = Table(REQUEST_COLUMNS)
+    def __init__(self, applications: tuple[str, ...] = ("default",)) -> None:
+        self.requests = Table(
+            tuple(
+                replace(column, labels=applications) if column.name == "application" else column
+                for column in REQUEST_COLUMNS
+            )
+        )
         self.steps = Table(STEP_COLUMNS)
         self.links = Table(LINK_COLUMNS)
         self.experts = Table(EXPERT_COLUMNS)

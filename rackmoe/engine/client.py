@@ -84,7 +84,7 @@ class OpenLoopClient:
         self._submit = submit
         env.process(self._send())
 
-    def ended(self, n: int) -> None:
+    def ended(self, requests: NDArray[np.int64]) -> None:
         """Do nothing: nobody waits for an answer."""
 
     def _send(self) -> Generator[simpy.Event, Any, None]:
@@ -125,15 +125,18 @@ class ClosedLoopClient:
         self._next = 0
         env.process(self._start(concurrency))
 
-    def ended(self, n: int) -> None:
+    def ended(self, requests: NDArray[np.int64]) -> None:
         """Send as many requests as ended.
 
         Parameters
         ----------
-        n : int
+        requests : ndarray of shape (n,)
             Requests that ended now.
         """
-        for _ in range(n):
+        self._send(len(requests))
+
+    def _send(self, n_requests: int) -> None:
+        for _ in range(n_requests):
             if self._next == len(self._ledger):
                 return
             request = self._next
@@ -143,4 +146,4 @@ class ClosedLoopClient:
 
     def _start(self, concurrency: int) -> Generator[simpy.Event, Any, None]:
         yield self._env.timeout(0)
-        self.ended(concurrency)
+        self._send(concurrency)

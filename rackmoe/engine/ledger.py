@@ -21,6 +21,8 @@ class Ledger:
     ----------
     n_input_tokens, n_output_tokens : ndarray of shape (n,)
         Prompt and output lengths.
+    application : ndarray of shape (n,), optional
+        Which application sends each; all the same by default.
 
     Attributes
     ----------
@@ -32,7 +34,11 @@ class Ledger:
     """
 
     def __init__(
-        self, *, n_input_tokens: NDArray[np.int64], n_output_tokens: NDArray[np.int64]
+        self,
+        *,
+        n_input_tokens: NDArray[np.int64],
+        n_output_tokens: NDArray[np.int64],
+        application: NDArray[np.int64] | None = None,
     ) -> None:
         n = len(n_input_tokens)
         self.n_input_tokens = n_input_tokens
@@ -40,6 +46,8 @@ class Ledger:
         self.remaining = n_output_tokens.copy()
         self.trace_row = np.zeros(n, dtype=np.int64)
         self.n_preemptions = np.zeros(n, dtype=np.int64)
+        self.n_cached_tokens = np.zeros(n, dtype=np.int64)
+        self.application = np.zeros(n, dtype=np.int64) if application is None else application
         self.state = np.full(n, int(State.WAITING), dtype=np.int8)
         self.prefill_replica = np.full(n, NEVER, dtype=np.int64)
         self.decode_replica = np.full(n, NEVER, dtype=np.int64)
@@ -81,7 +89,7 @@ class Ledger:
         emitted = self.n_output_tokens[request] - self.remaining[request]
         return int(self.n_input_tokens[request] + emitted)
 
-    def start(self, request: int, *, now: int, replica: int) -> None:
+    def start(self, request: int, *, now: int, replica: int, n_cached_tokens: int = 0) -> None:
         """Note that the first prefill step of a request starts.
 
         Parameters
@@ -92,9 +100,12 @@ class Ledger:
             Simulated time in picoseconds.
         replica : int
             The replica that computes the prompt.
+        n_cached_tokens : int
+            Tokens of the prompt that it need not compute.
         """
         if self.scheduled[request] == NEVER:
             self.scheduled[request] = now
+            self.n_cached_tokens[request] = n_cached_tokens
         self.prefill_replica[request] = replica
         self.state[request] = State.RUNNING
 
@@ -164,6 +175,8 @@ class Ledger:
                         "decode_replica",
                         "decode_rank",
                         "state",
+                        "n_cached_tokens",
+                        "application",
                     )
                 },
             }

@@ -15,8 +15,11 @@ from rackmoe.engine.clock import PICOSECONDS_PER_S, now_ps, to_picoseconds, to_s
 from rackmoe.engine.kv_links import build_kv_links
 from rackmoe.engine.ledger import Ledger
 from rackmoe.engine.pool_plan import PoolPlan
+from rackmoe.engine.prefix_caches import install_prefix_caches
 from rackmoe.engine.rack import Rack
+from rackmoe.engine.replica import Replica
 from rackmoe.engine.routing_sources import RoutingInputs
+from rackmoe.engine.session_client import SessionClient
 from rackmoe.errors import InvariantError
 from rackmoe.records import Records
 from rackmoe.scenario.resolved import Scenario
@@ -29,6 +32,8 @@ Progress = Callable[[float, int], None]
 """Takes the simulated time in seconds and the measured requests that have ended."""
 
 _PROGRESS_EVERY_S = 0.25
+
+Client = OpenLoopClient | ClosedLoopClient | SessionClient
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,9 +106,13 @@ def run_engine(
     names = list(scenario.document.deployment.pools)
     routing = RoutingInputs(scenario, streams=streams)
     plans = [plan_pool(scenario, name=name, routing=routing) for name in names]
-    ledger = Ledger(n_input_tokens=requests.input_tokens, n_output_tokens=requests.output_tokens)
+    ledger = Ledger(
+        n_input_tokens=requests.input_tokens,
+        n_output_tokens=requests.output_tokens,
+        application=requests.application,
+    )
     ledger.trace_row[:] = _trace_rows(plans, len(requests), streams)
-    records = Records()
+    records = Records(requests.application_names)
     measured = MeasuredRequests(env, is_measured=is_measured)
     links = build_kv_links(env, scenario=scenario, plans=plans)
     rack = Rack(
@@ -115,6 +124,10 @@ def run_engine(
     )
     replicas = build_replicas(env, plans=plans, ledger=ledger, steps=records.steps, hooks=rack)
     rack.install(replicas)
+    cache_warnings = install_prefix_caches(
+        replicas, requests=requests, choice=scenario.document.prefix_cache
+    )
+    _set_priorities(replicas, scenario, requests)
     client = _client(env, scenario, requests=requests, ledger=ledger, submit=rack.submit)
     if progress is not None:
         _report(env, measured, progress)
@@ -137,7 +150,7 @@ def run_engine(
         n_arrived=len(records.requests),
         n_unfinished=measured.n_left,
         end_s=to_seconds(now_ps(env)),
-        warnings=_warnings(ledger, n_unfinished=measured.n_left),
+        warnings=(*cache_warnings, *_warnings(ledger, n_unfinished=measured.n_left)),
     )
 
 
@@ -170,11 +183,21 @@ def _warnings(ledger: Ledger, *, n_unfinished: int) -> tuple[str, ...]:
 
 def _ended(
     measured: MeasuredRequests,
-    client: OpenLoopClient | ClosedLoopClient,
+    client: Client,
     requests: NDArray[np.int64],
 ) -> None:
     measured.ended(requests)
-    client.ended(len(requests))
+    client.ended(requests)
+
+
+def _set_priorities(
+    replicas: list[Replica], scenario: Scenario, requests: RequestTable
+) -> None:
+    """Let replicas know which application goes first, where any does."""
+    priorities = np.array([one.priority for one in scenario.document.workload.parts.values()])
+    if (priorities != priorities[0]).any():
+        for replica in replicas:
+            replica.batcher.priorities = priorities[requests.application]
 
 
 def _client(
@@ -184,10 +207,15 @@ def _client(
     requests: RequestTable,
     ledger: Ledger,
     submit: Callable[[int], None],
-) -> OpenLoopClient | ClosedLoopClient:
-    concurrency = scenario.document.workload.arrivals.closed_loop
-    if concurrency is not None:
-        return ClosedLoopClient(env, concurrency=concurrency, ledger=ledger, submit=submit)
+) -> Client:
+    parts = scenario.document.workload.parts.values()
+    loops = [one.arrivals.closed_loop if one.arrivals else None for one in parts]
+    if len(loops) > 1 or requests.has_sessions:
+        return SessionClient(
+            env, requests=requests, concurrency=loops, ledger=ledger, submit=submit
+        )
+    if loops[0] is not None:
+        return ClosedLoopClient(env, concurrency=loops[0], ledger=ledger, submit=submit)
     return OpenLoopClient(env, arrival_s=requests.arrival_s, ledger=ledger, submit=submit)
 
 

@@ -20,7 +20,13 @@ from rackmoe.schema.shipped import shipped_path
 from rackmoe.schema.text import read_text
 from rackmoe.schema.yaml import parse_yaml
 
-__all__ = ["HardwareChoice", "ModelChoice", "ScenarioDocument", "load_documents"]
+__all__ = [
+    "HardwareChoice",
+    "ModelChoice",
+    "PrefixCacheChoice",
+    "ScenarioDocument",
+    "load_documents",
+]
 
 Count = Annotated[int, Field(ge=1, le=4096)]
 
@@ -76,6 +82,36 @@ class ModelChoice(Document):
     combine: Literal["bf16", "fp8", "fp8_block", "nvfp4"] = "bf16"
 
 
+class PrefixCacheChoice(Document):
+    """Prompt blocks that replicas keep for later requests; exactly one size.
+
+    Attributes
+    ----------
+    free_memory : bool
+        In the KV memory that no running sequence holds, as engines do.
+    tokens_per_rank : int or None
+        In a store of its own of so many tokens for each attention group.
+    unlimited : bool
+        In a store that forgets nothing: a bound.
+    shared : bool
+        Whether the attention groups of a replica find each other's blocks.
+    """
+
+    free_memory: bool = False
+    tokens_per_rank: Annotated[int, Field(ge=1)] | None = None
+    unlimited: bool = False
+    shared: bool = False
+
+    @model_validator(mode="after")
+    def _check_size(self) -> Self:
+        sizes = ("free_memory", "tokens_per_rank", "unlimited")
+        chosen = [name for name in sizes if getattr(self, name) not in (None, False)]
+        if len(chosen) != 1:
+            what = " and ".join(chosen) or "none"
+            raise ValueError(f"{what} given; write exactly one of {', '.join(sizes)}")
+        return self
+
+
 class ScenarioDocument(Document):
     """One scenario, without its variants.
 
@@ -83,7 +119,7 @@ class ScenarioDocument(Document):
     ----------
     title : str
         What is simulated, for people.
-    hardware, model, backend, deployment, experts, workload, slo
+    hardware, model, backend, deployment, experts, prefix_cache, workload, slo
         The parts.
     notes : str
         Anything a reader should know.
@@ -96,6 +132,7 @@ class ScenarioDocument(Document):
     backend: str
     deployment: Deployment
     experts: Experts = Field(default_factory=Experts)
+    prefix_cache: PrefixCacheChoice | None = None
     workload: Workload
     slo: Slo = Field(default_factory=Slo)
     notes: str = ""

@@ -205,11 +205,17 @@ class Batcher:
         What bounds a step.
     cache : PrefixCache, optional
         Prompt blocks of earlier requests, which need no computing.
+
+    Attributes
+    ----------
+    priorities : ndarray of shape (n_requests,) or None
+        Requests of a higher one are computed first; None where all are alike.
     """
 
     def __init__(self, limits: BatchLimits, *, cache: PrefixCache | None = None) -> None:
         self.limits = limits
         self.cache = cache
+        self.priorities: NDArray[np.int64] | None = None
         self.running = RunningSequences(
             n_groups=limits.n_groups,
             block_tokens=limits.block_tokens,
@@ -294,8 +300,7 @@ class Batcher:
             Its attention group.
         """
         group = self.choose_group()
-        waiting = self._queues[group].waiting
-        (waiting.appendleft if is_urgent else waiting.append)(_Prompt(request, n_tokens))
+        self._queue(_Prompt(request, n_tokens), group, is_urgent=is_urgent)
         self._queued_tokens[group] += n_tokens
         self._n_queued_tokens += n_tokens
         self._queued_requests[group] += 1
@@ -431,6 +436,21 @@ class Batcher:
         return finished
 
     # ------------------------------------------------------------------ internals
+    def _queue(self, prompt: _Prompt, group: int, *, is_urgent: bool) -> None:
+        """Put a prompt behind those of its own and of higher priority, or in front of its own."""
+        waiting = self._queues[group].waiting
+        if self.priorities is None:
+            (waiting.appendleft if is_urgent else waiting.append)(prompt)
+            return
+        own = self.priorities[prompt.request]
+        position = len(waiting)
+        for other in reversed(waiting):
+            before = self.priorities[other.request]
+            if before > own or (before == own and not is_urgent):
+                break
+            position -= 1
+        waiting.insert(position, prompt)
+
     @property
     def _watermark_blocks(self) -> int:
         return int(self.limits.kv_watermark_frac * self.limits.kv_blocks)

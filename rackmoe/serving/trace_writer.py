@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def _rows(requests: RequestTable) -> Iterator[dict[str, object]]:
     application = requests.application.tolist()
     for row in range(len(requests)):
         cells: dict[str, object] = {}
-        if arrival_ms[row] == arrival_ms[row]:  # noqa: PLR0124  # not NaN
+        if not math.isnan(arrival_ms[row]):
             cells["timestamp"] = arrival_ms[row]
         cells |= {"input_length": inputs[row], "output_length": outputs[row]}
         if prefixes is not None:

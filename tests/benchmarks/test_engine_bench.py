@@ -90,7 +90,7 @@ class Decoding:
             self.env,
             ledger=ledger,
             links=None,
-            ended=lambda ids: self.client.ended(len(ids)),
+            ended=lambda ids: self.client.ended(ids),
             is_prefilled=True,
         )
         (self.replica,) = build_replicas(

@@ -42,9 +42,9 @@ def fill_records(records):
     from rackmoe.records import Pool, State, Tier
 
     done, running = State.DONE, State.RUNNING
-    records.requests.append_row((0, 0.0, 0.1, 0.3, 0.4, 0.5, 1.5, 64, 11, 0, 0, 1, 0, done))
+    records.requests.append_row((0, 0.0, 0.1, 0.3, 0.4, 0.5, 1.5, 64, 11, 0, 0, 1, 0, done, 0, 0))
     records.requests.append_row(
-        (1, 0.2, 0.3, 0.5, 0.6, np.nan, np.nan, 64, 0, 0, 0, 1, 1, running)
+        (1, 0.2, 0.3, 0.5, 0.6, np.nan, np.nan, 64, 0, 0, 0, 1, 1, running, 0, 0)
     )
     for pool, start, n_prefill, n_decode in ((Pool.PREFILL, 0.1, 64, 0), (Pool.DECODE, 0.5, 0, 2)):
         parts = (0.04, 0.06, 0.01, 0.02, 0.03, 0.0, 0.01, 0.02, 0.01, 0.0)

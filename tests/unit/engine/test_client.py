@@ -25,7 +25,7 @@ def test_an_open_loop_sends_at_its_times_whatever_became_of_the_others():
     half = PICOSECONDS_PER_S // 2
     assert sent == [(0, 0), (1, half), (2, half)]
     assert book.arrival.tolist() == [0, half, half]
-    client.ended(2)
+    client.ended(np.arange(2))
     assert len(sent) == 3
 
 
@@ -35,11 +35,11 @@ def test_a_closed_loop_keeps_its_number_of_requests():
     assert sent == []
     env.run()
     assert sent == [0, 1]
-    client.ended(1)
+    client.ended(np.array([0]))
     assert sent == [0, 1, 2]
-    client.ended(5)
+    client.ended(np.arange(5))
     assert sent == [0, 1, 2, 3, 4]
-    client.ended(1)
+    client.ended(np.array([1]))
     assert len(sent) == 5
 
 

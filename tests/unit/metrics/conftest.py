@@ -33,6 +33,8 @@ def make_requests() -> Frame:
             "decode_replica": 0,
             "decode_rank": 0,
             "state": State.DONE,
+            "n_cached_tokens": 0,
+            "application": 0,
         }
         records = Records()
         records.requests.append_columns(row | given)

@@ -35,7 +35,7 @@ def test_steps_have_a_lane_for_each_replica_in_microseconds(events):
 def test_overlapping_transfers_are_on_separate_lanes(make_result):
     result = make_result()
     result.run.records.requests.append_row(
-        (2, 0.0, 0.1, 0.35, 0.45, np.nan, np.nan, 64, 0, 0, 0, 1, 0, 1)
+        (2, 0.0, 0.1, 0.35, 0.45, np.nan, np.nan, 64, 0, 0, 0, 1, 0, 1, 0, 0)
     )
     events = timeline_events(result.to_frame("steps"), requests=result.to_frame("requests"))
     lanes = {event["name"]: event["tid"] for event in events if event.get("cat") == "transfer"}
