@@ -17,6 +17,7 @@ __all__ = [
     "MemoryReserve",
     "OperatorChoice",
     "SchedulerDefaults",
+    "SpeculationRates",
     "load_backend",
 ]
 
@@ -139,6 +140,19 @@ class KvTransfer(Document):
     setup_s: Sourced[Seconds]
 
 
+class SpeculationRates(Document):
+    """How often the model accepts the tokens that its own extra layer drafted.
+
+    Attributes
+    ----------
+    acceptance_frac : Sourced
+        Chance of each draft to be accepted after all before it were, first draft first; the
+        last value holds for further ones.
+    """
+
+    acceptance_frac: Sourced[Annotated[tuple[Fraction, ...], Field(min_length=1)]]
+
+
 class BackendProfile(Document):
     """A serving engine at a date.
 
@@ -150,7 +164,7 @@ class BackendProfile(Document):
         ``trtllm``, ``sglang``, ``vllm`` or ``ideal``.
     date : str
         Half-year, for example ``2026H1``.
-    operators, collectives, scheduler, memory, host, kv_transfer
+    operators, collectives, scheduler, memory, host, kv_transfer, speculation
         The parts.
     kv_cache : str
         Default format of the KV cache.
@@ -169,6 +183,7 @@ class BackendProfile(Document):
     memory: MemoryReserve
     host: HostTimes
     kv_transfer: KvTransfer
+    speculation: SpeculationRates
     kv_cache: Literal["bf16", "fp8"]
     sources: dict[str, str]
 

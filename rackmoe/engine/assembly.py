@@ -1,5 +1,6 @@
 """The replicas of a scenario, built from its laws and put on the clock."""
 
+import numpy as np
 import simpy
 
 from rackmoe.backend.collective_files import load_collectives
@@ -31,6 +32,8 @@ from rackmoe.records import Table
 from rackmoe.scenario.deployment import Pool
 from rackmoe.scenario.resolved import Scenario
 from rackmoe.serving.batching import BatchLimits, BatchPolicy, GroupChoice
+from rackmoe.serving.speculation import Speculation
+from rackmoe.streams import Streams
 
 __all__ = ["build_replicas", "plan_pool"]
 
@@ -41,7 +44,9 @@ _ROLES = {
 }
 
 
-def plan_pool(scenario: Scenario, *, name: str, routing: RoutingInputs) -> PoolPlan:
+def plan_pool(
+    scenario: Scenario, *, name: str, routing: RoutingInputs, streams: Streams | None = None
+) -> PoolPlan:
     """Return the laws and limits of a pool.
 
     Parameters
@@ -52,6 +57,8 @@ def plan_pool(scenario: Scenario, *, name: str, routing: RoutingInputs) -> PoolP
         Name of the pool in the deployment.
     routing : RoutingInputs
         Popularity and traces of the run.
+    streams : Streams, optional
+        Random streams of the run; those of seed 0 by default.
 
     Returns
     -------
@@ -81,7 +88,7 @@ def plan_pool(scenario: Scenario, *, name: str, routing: RoutingInputs) -> PoolP
         laws=laws,
         tp=pool.tp,
         kv_dtype=scenario.kv_dtype,
-        max_rows=limits.max_tokens_per_step + limits.max_sequences,
+        max_rows=limits.max_tokens_per_step + limits.max_sequences * (1 + pool.draft_tokens),
         is_free=backend.operators.is_compute_free,
     )
     law = StepLaw(
@@ -93,6 +100,7 @@ def plan_pool(scenario: Scenario, *, name: str, routing: RoutingInputs) -> PoolP
         exchanges=_exchanges(scenario, pool, role=name),
         host=backend.host,
         is_two_batch=pool.two_batch_overlap,
+        n_drafts=pool.draft_tokens,
     )
     return PoolPlan(
         role=_ROLES[name],
@@ -101,6 +109,7 @@ def plan_pool(scenario: Scenario, *, name: str, routing: RoutingInputs) -> PoolP
         memory=memory,
         law=law,
         step_tolerance_frac=scenario.document.workload.measurement.step_tolerance_frac,
+        speculation=_speculation(scenario, pool, (streams or Streams(0)).rng(f"drafts {name}")),
     )
 
 
@@ -150,6 +159,16 @@ def build_replicas(
     return replicas
 
 
+def _speculation(scenario: Scenario, pool: Pool, rng: np.random.Generator) -> Speculation | None:
+    if not pool.draft_tokens:
+        return None
+    return Speculation(
+        n_drafts=pool.draft_tokens,
+        acceptance_frac=tuple(scenario.backend.speculation.acceptance_frac.value),
+        rng=rng,
+    )
+
+
 def _operators(scenario: Scenario) -> OperatorConstants:
     choice = scenario.backend.operators
     if choice.is_compute_free:
@@ -171,6 +190,7 @@ def _memory(scenario: Scenario, pool: Pool, *, place: str) -> MemoryPlan:
                 attention_dp=pool.attention_dp,
                 ep=pool.ep,
                 n_redundant=pool.redundant_experts,
+                has_mtp=pool.draft_tokens > 0,
             ),
             budget=MemoryBudget(
                 hbm_bytes=scenario.machine.gpu.hbm_bytes,
@@ -197,6 +217,7 @@ def _limits(scenario: Scenario, pool: Pool, memory: MemoryPlan) -> BatchLimits:
         group_choice=GroupChoice(scheduler.group_choice),
         kv_watermark_frac=scheduler.kv_watermark_frac,
         window=_window(scenario),
+        draft_tokens=pool.draft_tokens,
     )
 
 

@@ -23,6 +23,7 @@ from rackmoe.model.costs import (
     attention_gemms,
     dense_gemms,
     head_gemm,
+    mtp_gemm,
     router_gemm,
     shared_expert_gemms,
 )
@@ -187,6 +188,7 @@ class DenseWork:
         self.shared = table(shared_expert_gemms(arch, tp=tp))
         self.router = table([router_gemm(arch)])
         self.head = table([head_gemm(arch, tp=tp)])
+        self.draft_head = table([mtp_gemm(arch), head_gemm(arch, tp=tp)])
         self._decode_law = laws.attention_decode(arch.attention, tp=tp, kv_dtype=kv_dtype)
         self._prefill_law = laws.attention_prefill(arch.attention, tp=tp, kv_dtype=kv_dtype)
         self._is_timed = 0.0 if is_free else 1.0
@@ -259,7 +261,8 @@ class DenseWork:
         for index, window in enumerate(self._windows):
             if batch.has_decode:
                 kv = batch.decode_kv_tokens if window is None else batch.decode_window_tokens
-                out[index] += self._decode_law(sequences, self._seen(sequences, kv), 1)
+                seen = self._seen(sequences, kv)
+                out[index] += self._decode_law(sequences, seen, batch.tokens_per_sequence)
             if chunks is not None:
                 out[index] += self._prefill_law(
                     chunks.tokens.astype(np.float64),
@@ -297,10 +300,10 @@ class DenseWork:
         ndarray of shape (n_groups,)
             Durations. [s]
         """
-        rows = batch.decode_sequences + batch.prefill_tokens
+        rows = batch.decode_tokens + batch.prefill_tokens
         phase = "decode" if chunks is None else "prefill"
         time_s: NDArray[np.float64] = self.projections.time_s(rows) + self._floor_s[phase][rows]
-        time_s += self.absorb.time_s(batch.decode_sequences)
+        time_s += self.absorb.time_s(batch.decode_tokens)
         if chunks is not None:
             for gemm in self._expand:
                 expand_s = self._laws.gemm_time_s(
@@ -324,9 +327,9 @@ class DenseWork:
         Work
             FLOP and HBM bytes.
         """
-        rows = batch.decode_sequences + batch.prefill_tokens
+        rows = batch.decode_tokens + batch.prefill_tokens
         moved = Work(tensor_flop=0.0, hbm_bytes=self._residual_bytes * float(rows.sum()))
-        work = self.projections.work(rows) + self.absorb.work(batch.decode_sequences) + moved
+        work = self.projections.work(rows) + self.absorb.work(batch.decode_tokens) + moved
         return work if chunks is None else work + self._expansion.work(chunks.kv_tokens)
 
     def score_work(self, batch: StepBatch, *, chunks: AttentionLoad | None) -> Work:
@@ -347,7 +350,11 @@ class DenseWork:
         total = Work(tensor_flop=0.0, hbm_bytes=0.0)
         for index, window in enumerate(self._windows):
             kv = batch.decode_kv_tokens if window is None else batch.decode_window_tokens
-            work = self._decode_work(float(kv.sum()))
+            read = self._decode_work(float(kv.sum()))
+            work = Work(
+                tensor_flop=read.tensor_flop * batch.tokens_per_sequence,
+                hbm_bytes=read.hbm_bytes,
+            )
             if chunks is not None:
                 pairs = float(chunks.pairs[index].sum())
                 work = work + self._prefill_work(float(chunks.tokens.sum()), pairs)

@@ -98,6 +98,7 @@ def _half(
         prefill_tokens=tokens,
         chunks=chunks,
         preempted=(),
+        tokens_per_sequence=batch.tokens_per_sequence,
     )
     return MicroBatch(batch=part, trace_rows=running.trace_rows[chosen], groups=groups)
 

@@ -94,4 +94,5 @@ class StepMemory:
         free_blocks = int(batcher.free_blocks.min()) // int(running.n_sequences.max())
         by_memory = (free_blocks - 1) * batcher.limits.block_tokens
         by_output = int(running.remaining.min())
-        return max(1, min(_MAX_REUSES, by_context, by_memory, by_output))
+        n_steps = min(by_context, by_memory, by_output) // batch.tokens_per_sequence
+        return max(1, min(_MAX_REUSES, n_steps))

@@ -98,7 +98,13 @@ class PlannedStep:
         return replace(self, plan=plan)
 
     def row(
-        self, *, replica: int, pool: Pool, start_s: float, duration_s: float
+        self,
+        *,
+        replica: int,
+        pool: Pool,
+        start_s: float,
+        duration_s: float,
+        n_emitted: int | None = None,
     ) -> tuple[float, ...]:
         """Return the step as a row of the step table.
 
@@ -110,6 +116,8 @@ class PlannedStep:
             Its role.
         start_s, duration_s : float
             When it started and how long it really took. [s]
+        n_emitted : int, optional
+            Tokens that its decoding sequences got; one each by default.
 
         Returns
         -------
@@ -128,7 +136,7 @@ class PlannedStep:
             start_s,
             duration_s,
             busy_s,
-            n_decode,
+            n_decode if n_emitted is None else n_emitted,
             int(batch.prefill_tokens.sum()),
             n_decode,
             totals.attention_s,

@@ -7,6 +7,7 @@ from rackmoe.model.memory import MemoryPlan
 from rackmoe.records import Pool as PoolRole
 from rackmoe.scenario.deployment import Pool
 from rackmoe.serving.batching import BatchLimits
+from rackmoe.serving.speculation import Speculation
 
 __all__ = ["PoolPlan"]
 
@@ -29,6 +30,8 @@ class PoolPlan:
         How long its steps take.
     step_tolerance_frac : float
         Difference of load up to which a step takes the time of the last planned one.
+    speculation : Speculation or None
+        Tokens that a decode step drafts and verifies.
     """
 
     role: PoolRole
@@ -37,3 +40,4 @@ class PoolPlan:
     memory: MemoryPlan
     law: StepLaw
     step_tolerance_frac: float = 0.0
+    speculation: Speculation | None = None

@@ -100,6 +100,7 @@ class Replica:
         self._memory = StepMemory(plan.step_tolerance_frac)
         self._prompts: dict[int, None] = {}
         self._repaired = env.event()
+        self._speculation = plan.speculation
         self.process = env.process(self._serve())
 
     # ------------------------------------------------------------------ what others do to it
@@ -325,6 +326,7 @@ class Replica:
     def _commit(self, batch: StepBatch, plan: PlannedStep, *, start: int, n_steps: int) -> None:
         now = self._last_end = now_ps(self._env)
         one = (now - start) // n_steps
+        emitted, by_step = self._emitted(batch, n_steps)
         for index in range(n_steps):
             self._steps.append_row(
                 plan.row(
@@ -332,13 +334,11 @@ class Replica:
                     pool=self.pool,
                     start_s=to_seconds(start + index * one),
                     duration_s=to_seconds(one),
+                    n_emitted=by_step[index],
                 )
             )
         for watch in self.watches:
             watch.ended(plan, start_ps=start, end_ps=now, n_steps=n_steps)
-        emitted = None
-        if n_steps > 1:
-            emitted = np.full(len(self.batcher.running), n_steps, dtype=np.int64)
         finished = self.batcher.finish_step(batch, emitted)
         if finished is not None and len(finished.requests):
             self._ledger.finish(finished.requests, now=now)
@@ -346,6 +346,20 @@ class Replica:
         for chunk in batch.chunks:
             if chunk.is_last:
                 self._end_prompt(chunk, now)
+
+    def _emitted(
+        self, batch: StepBatch, n_steps: int
+    ) -> tuple[NDArray[np.int64] | None, list[int | None]]:
+        """Return the tokens of each sequence over steps in a row, and of all in each step."""
+        running = self.batcher.running
+        if self._speculation is None or not batch.has_decode:
+            many = np.full(len(running), n_steps, dtype=np.int64) if n_steps > 1 else None
+            return many, [None] * n_steps
+        drawn = self._speculation.draw(n_steps, n_sequences=len(running))
+        # only the last step of a row can end a sequence
+        drawn[-1] = np.minimum(drawn[-1], running.remaining - drawn[:-1].sum(axis=0))
+        by_step: list[int | None] = drawn.sum(axis=1).tolist()
+        return drawn.sum(axis=0), by_step
 
     def _end_prompt(self, chunk: PrefillChunk, now: int) -> None:
         """Emit the token that completes a prompt, and decode on or hand the request over."""

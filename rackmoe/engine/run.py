@@ -105,7 +105,7 @@ def run_engine(
     streams = Streams(seed)
     names = list(scenario.document.deployment.pools)
     routing = RoutingInputs(scenario, streams=streams)
-    plans = [plan_pool(scenario, name=name, routing=routing) for name in names]
+    plans = [plan_pool(scenario, name=name, routing=routing, streams=streams) for name in names]
     ledger = Ledger(
         n_input_tokens=requests.input_tokens,
         n_output_tokens=requests.output_tokens,

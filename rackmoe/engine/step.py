@@ -1,6 +1,6 @@
 """How long one forward pass of a replica takes, and where the time, bytes and FLOP go."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from rackmoe.backend.profile import HostTimes
 from rackmoe.compute.operators import OperatorLaws
 from rackmoe.engine.dense_work import AttentionLoad, DenseWork
+from rackmoe.engine.drafting import add_draft_totals, append_drafts, draft_part
 from rackmoe.engine.exchanges import ReplicaExchanges
 from rackmoe.engine.micro_batches import MicroBatch, split_batch, whole_batch
 from rackmoe.engine.planned import PlannedStep, StepTotals
@@ -70,6 +71,8 @@ class StepLaw:
         What the host adds to a step.
     is_two_batch : bool
         Whether a step is split into two micro-batches that overlap.
+    n_drafts : int
+        Speculative tokens that a step drafts for each sequence.
 
     Attributes
     ----------
@@ -88,6 +91,7 @@ class StepLaw:
         exchanges: ReplicaExchanges,
         host: HostTimes,
         is_two_batch: bool = False,
+        n_drafts: int = 0,
     ) -> None:
         self.shape = shape
         self.routing = routing
@@ -97,6 +101,7 @@ class StepLaw:
         self._exchanges = exchanges
         self._host = host
         self._is_two_batch = is_two_batch
+        self._n_drafts = n_drafts
         self._folding = _Folding(arch, dense)
         self._inter = arch.moe.inter
         if not shape.is_expert_parallel:
@@ -142,6 +147,8 @@ class StepLaw:
         totals: list[StepTotals] = []
         for part in parts:
             layer_times, total = self._micro_batch(part)
+            if self._n_drafts:
+                layer_times, total = self._with_drafts(part, layer_times, total)
             times.append(layer_times)
             totals.append(total)
         if len(times) == 1:
@@ -187,7 +194,7 @@ class StepLaw:
     # ------------------------------------------------------------------ parts of a step
     @staticmethod
     def _rows(batch: StepBatch) -> NDArray[np.int64]:
-        return batch.decode_sequences + batch.prefill_tokens
+        return batch.decode_tokens + batch.prefill_tokens
 
     def _micro_batch(self, part: MicroBatch) -> tuple[LayerTimes, StepTotals]:
         batch = part.batch
@@ -207,13 +214,33 @@ class StepLaw:
         )
         return times, total
 
+    def _with_drafts(
+        self, part: MicroBatch, times: LayerTimes, total: StepTotals
+    ) -> tuple[LayerTimes, StepTotals]:
+        """Add the passes that draft the tokens of the next step."""
+        alone = draft_part(part) if self._n_drafts > 1 else None
+        draft_times, draft_total = (None, None) if alone is None else self._micro_batch(alone)
+        return (
+            append_drafts(times, drafts=draft_times, n_drafts=self._n_drafts),
+            add_draft_totals(
+                total,
+                drafts=draft_total,
+                n_layers=self._arch.n_layers,
+                n_drafts=self._n_drafts,
+            ),
+        )
+
     def _route(self, part: MicroBatch) -> StepRouting:
         source, batch = self.routing, part.batch
         source.begin()
         if batch.has_decode:
-            rows = self._trace_order[part.trace_rows % self._n_rows] if source.needs_rows else None
-            rank = self._row_rank(part.groups) if source.needs_rows else None
-            spread = self._spread(batch.decode_sequences)
+            rows = rank = None
+            if source.needs_rows:
+                n = batch.tokens_per_sequence
+                wanted = (part.trace_rows[:, None] + np.arange(n)).reshape(-1)
+                rows = self._trace_order[wanted % self._n_rows]
+                rank = self._row_rank(np.repeat(part.groups, n))
+            spread = self._spread(batch.decode_tokens)
             source.add(spread, phase="decode", rows=rows, row_rank=rank)
         if batch.chunks:
             source.add(self._spread(batch.prefill_tokens), phase="prefill")
@@ -289,12 +316,17 @@ class StepLaw:
 
     def _tail_s(self, batch: StepBatch) -> NDArray[np.float64]:
         """Return what follows the last MoE layer: trailing dense layers and the head."""
-        return np.repeat(self._dense.head.time_s(_logits(batch)), self.shape.tp)
+        tail_s = self._dense.head.time_s(_logits(batch))
+        if self._n_drafts:
+            # the first draft of a prompt's end too
+            drafted = _logits(replace(batch, tokens_per_sequence=1))
+            tail_s = tail_s + self._n_drafts * self._dense.draft_head.time_s(drafted)
+        return np.repeat(tail_s, self.shape.tp)
 
 
 def _logits(batch: StepBatch) -> NDArray[np.int64]:
     """Return the tokens of each attention group that go through the head."""
-    logits = batch.decode_sequences.copy()
+    logits = batch.decode_tokens
     for chunk in batch.chunks:
         logits[chunk.group] += chunk.is_last
     return logits

@@ -14,6 +14,8 @@ from rackmoe.serving.batching import StepBatch
 
 __all__ = ["StepSum", "StepWork"]
 
+# Where the cached tokens stand among the loads of a step: all, and those in a window.
+_CACHE_COLUMNS = (6, 7)
 _PEAKS = ("bf16", "fp8", "fp4")
 
 _ONE = np.ones(1, dtype=np.int64)
@@ -117,10 +119,10 @@ class StepWork:
         StepSum
             FLOP and HBM bytes.
         """
-        rows = batch.decode_sequences + batch.prefill_tokens
+        rows = batch.decode_tokens + batch.prefill_tokens
         loads = [
             *_sum_and_groups(rows),
-            *_sum_and_groups(batch.decode_sequences),
+            *_sum_and_groups(batch.decode_tokens),
             *_sum_and_groups(logits),
             float(np.add.reduce(batch.decode_kv_tokens)),
             float(np.add.reduce(batch.decode_window_tokens)),
@@ -131,12 +133,14 @@ class StepWork:
                 *_sum_and_groups(chunks.kv_tokens),
                 *np.add.reduce(chunks.pairs, axis=1).tolist(),
             ]
+        # every query of a sequence scores its cache, which is read once
+        n_queries = dict.fromkeys(_CACHE_COLUMNS, batch.tokens_per_sequence)
         total = StepSum()
         flop = [0.0] * len(_PEAKS)
-        for load, work in zip(loads, self._columns, strict=False):
+        for index, (load, work) in enumerate(zip(loads, self._columns, strict=False)):
             if load:
                 for peak, unit_flop in work.by_peak_flop:
-                    flop[peak] += load * unit_flop
+                    flop[peak] += load * unit_flop * n_queries.get(index, 1)
                 total.hbm_bytes += load * work.hbm_bytes
         total.by_peak_flop[:] = flop
         self._add_experts(total, routed)
@@ -177,7 +181,7 @@ class StepWork:
     ) -> None:
         arch, dense, tp = self._arch, self._dense, self._tp
         dtypes = arch.dtypes
-        rows = batch.decode_sequences + batch.prefill_tokens
+        rows = batch.decode_tokens + batch.prefill_tokens
         n_moe, n_dense = len(arch.moe_layers), len(arch.dense_layers)
         projections = dense.projection_work(batch, chunks=chunks)
         total.add(projections, dtype=dtypes.attention, n_times=tp * arch.n_layers)

@@ -254,10 +254,18 @@ def _plan(
     return MemoryPlan(
         weights_bytes=weights_bytes,
         cache_bytes=budget.usable_bytes - weights_bytes,
-        token_bytes=kv_bytes_per_token(arch, kv_dtype=kv_dtype, tp=sharding.tp)
-        + index_bytes_per_token(arch),
+        token_bytes=_token_bytes(arch, sharding=sharding, kv_dtype=kv_dtype),
         window_bytes=kv_window_bytes(arch, kv_dtype=kv_dtype, tp=sharding.tp),
     )
+
+
+def _token_bytes(arch: ModelArchitecture, *, sharding: Sharding, kv_dtype: str) -> float:
+    """Return the cache of one token; layers for multi-token prediction keep theirs too."""
+    token_bytes = kv_bytes_per_token(arch, kv_dtype=kv_dtype, tp=sharding.tp)
+    token_bytes += index_bytes_per_token(arch)
+    if sharding.has_mtp:
+        token_bytes *= 1 + arch.n_mtp_layers / arch.n_layers
+    return token_bytes
 
 
 def _more_ranks(arch: ModelArchitecture, *, sharding: Sharding) -> Iterable[Sharding]:

@@ -35,6 +35,9 @@ class Pool(Document):
         Tokens of one attention group in a step; the backend's default if absent.
     two_batch_overlap : bool
         Split every step into two micro-batches that hide each other's communication.
+    draft_tokens : int
+        Tokens that a decode step drafts with the layer for multi-token prediction and
+        verifies in the next one; 0 decodes token by token.
     """
 
     replicas: Degree = 1
@@ -45,6 +48,7 @@ class Pool(Document):
     max_batch_per_rank: Degree | None = None
     max_tokens_per_step: Annotated[int, Field(ge=1)] | None = None
     two_batch_overlap: bool = False
+    draft_tokens: Annotated[int, Field(ge=0, le=8)] = 0
 
     @model_validator(mode="after")
     def _check_shape(self) -> Self:

@@ -201,6 +201,11 @@ def _pool_problems(scenario: Scenario, pool: Pool, *, place: str) -> list[str]:
             f"{place}.ep: {pool.ep} does not divide {n_physical} physical experts; "
             f"nearest valid: {below}, {above}; or raise redundant_experts by {more}"
         )
+    if pool.draft_tokens and not scenario.arch.n_mtp_layers:
+        problems.append(
+            f"{place}.draft_tokens: {pool.draft_tokens}; {scenario.arch.name} has no layer for "
+            "multi-token prediction; expected 0; remove it"
+        )
     if pool.redundant_experts and pool.ep == 1:
         problems.append(
             f"{place}.redundant_experts: {pool.redundant_experts} with ep 1; "

@@ -65,6 +65,8 @@ class BatchLimits:
         Share of the blocks that admission keeps free, so that running sequences can grow.
     window : Window or None
         Local attention of the layers that have it.
+    draft_tokens : int
+        Speculative tokens of a sequence that a decode step verifies beside its own one.
     """
 
     n_groups: int
@@ -76,6 +78,7 @@ class BatchLimits:
     group_choice: GroupChoice = GroupChoice.SHORTEST_QUEUE
     kv_watermark_frac: float = 0.0
     window: Window | None = None
+    draft_tokens: int = 0
 
     def blocks(self, n_tokens: int) -> int:
         """Return the KV blocks that a context occupies.
@@ -168,6 +171,8 @@ class StepBatch:
         The prompt pieces.
     preempted : tuple of Preempted
         Sequences that lost their memory before the step.
+    tokens_per_sequence : int
+        Tokens that a decoding sequence computes: its own one, and drafts to verify.
     """
 
     decode_sequences: NDArray[np.int64]
@@ -176,6 +181,12 @@ class StepBatch:
     prefill_tokens: NDArray[np.int64]
     chunks: tuple[PrefillChunk, ...]
     preempted: tuple[Preempted, ...]
+    tokens_per_sequence: int = 1
+
+    @property
+    def decode_tokens(self) -> NDArray[np.int64]:
+        """Tokens of the decoding sequences, shape (n_groups,)."""
+        return self.decode_sequences * self.tokens_per_sequence
 
     @property
     def has_decode(self) -> bool:
@@ -411,6 +422,7 @@ class Batcher:
             prefill_tokens=tokens,
             chunks=chunks,
             preempted=preempted,
+            tokens_per_sequence=1 + self.limits.draft_tokens,
         )
 
     def finish_step(
@@ -463,7 +475,7 @@ class Batcher:
             queue = self._queues[group]
             budget = self.limits.max_tokens_per_step
             if self.limits.policy is BatchPolicy.MIXED:
-                budget -= int(self.running.n_sequences[group])
+                budget -= int(self.running.n_sequences[group]) * (1 + self.limits.draft_tokens)
             while budget > 0:
                 prompt = queue.prefilling or (None if group in is_full else self._admit(group))
                 if prompt is None:
@@ -530,20 +542,31 @@ class Batcher:
             for request, n_tokens in zip(finished.requests.tolist(), contexts, strict=True):
                 self.cache.leave(request, n_tokens=n_tokens)
 
+    @property
+    def _growth_tokens(self) -> int:
+        """Tokens by which a step may lengthen a sequence."""
+        return 1 + self.limits.draft_tokens
+
+    def _growth_blocks(self, group: int | None = None) -> int:
+        """Return an upper bound of the blocks that the next step takes in one group, or any."""
+        n_sequences = self.running.n_sequences
+        most = int(n_sequences.max()) if group is None else int(n_sequences[group])
+        return most * self.limits.blocks(self._growth_tokens)
+
     def _kept(self, group: int, left: int) -> int:
         """Return the blocks that admission leaves: the watermark, and what decode takes now."""
-        if self.limits.policy is not BatchPolicy.MIXED or left >= self.running.n_sequences[group]:
+        if self.limits.policy is not BatchPolicy.MIXED or left >= self._growth_blocks(group):
             return self._watermark_blocks
-        return max(self._watermark_blocks, int(self.running.blocks_wanted()[group]))
+        return max(self._watermark_blocks, int(self.running.blocks_wanted(self._growth_tokens)[group]))
 
     def _preempt(self) -> tuple[Preempted, ...]:
         """Evict the latest sequences of the groups that cannot grow by one token."""
-        if int(self.free_blocks.min()) >= int(self.running.n_sequences.max()):
+        if int(self.free_blocks.min()) >= self._growth_blocks():
             return ()
-        short = self.running.blocks_wanted() - self.free_blocks
+        short = self.running.blocks_wanted(self._growth_tokens) - self.free_blocks
         out: list[Preempted] = []
         for group in np.flatnonzero(short > 0):
-            while self.running.blocks_wanted()[group] > self.free_blocks[group]:
+            while self.running.blocks_wanted(self._growth_tokens)[group] > self.free_blocks[group]:
                 before = len(self.running)
                 alone = self.running.n_sequences[group] == 1 and self.held_blocks[group] == 0
                 request, context, remaining = self.running.pop_latest(int(group))

@@ -256,16 +256,26 @@ class RunningSequences:
         gone = self._gone[:ended].copy()
         return Finished(requests=gone[:, 0], groups=gone[:, 1], contexts=gone[:, 2])
 
-    def blocks_wanted(self) -> NDArray[np.int64]:
-        """Return the KV blocks that one more token of every sequence needs, by group.
+    def blocks_wanted(self, n_tokens: int = 1) -> NDArray[np.int64]:
+        """Return the KV blocks that more tokens of every sequence need, by group.
+
+        Parameters
+        ----------
+        n_tokens : int, optional
+            Tokens by which each sequence may grow.
 
         Returns
         -------
         ndarray of shape (n_groups,)
             Blocks.
         """
-        full = self.contexts % self._block_tokens == 0
-        return np.bincount(self.groups[full], minlength=len(self.n_sequences))
+        contexts, block = self.contexts, self._block_tokens
+        more = (contexts + (n_tokens + block - 1)) // block - (contexts + (block - 1)) // block
+        grows = more > 0
+        wanted = np.bincount(
+            self.groups[grows], weights=more[grows], minlength=len(self.n_sequences)
+        )
+        return wanted.astype(np.int64)
 
     def pop_latest(self, group: int) -> tuple[int, int, int]:
         """Remove the sequence that a group admitted last.

@@ -87,7 +87,8 @@ def test_every_attention_group_reads_the_weights(small_files):
 @pytest.mark.parametrize("model", ["latent", "grouped", "windowed", "alternate"])
 @pytest.mark.parametrize("weights", ["bf16", "fp8"])
 @pytest.mark.parametrize("with_prompts", [False, True])
-def test_work_is_linear_in_the_load(small_files, model, weights, with_prompts):
+@pytest.mark.parametrize("n_verified", [1, 4])
+def test_work_is_linear_in_the_load(small_files, model, weights, with_prompts, n_verified):
     arch = load_model(write_model(model, small_files), weights=weights)
     laws = OperatorLaws(load_machine("hgx_h200").gpu, ideal_constants())
     dense = DenseWork(arch, laws=laws, tp=2, kv_dtype="bf16", max_rows=64)
@@ -107,6 +108,7 @@ def test_work_is_linear_in_the_load(small_files, model, weights, with_prompts):
         prefill_tokens=prompt * with_prompts,
         chunks=(),
         preempted=(),
+        tokens_per_sequence=n_verified,
     )
     routed = StepRouting.zeros(n_layers=3, n_experts=8, n_ranks=2)
     routed.rank_assignments[:] = rng.random((3, 2))
