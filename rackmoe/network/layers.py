@@ -7,7 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from rackmoe.network.exchange import receive_ends
-from rackmoe.network.slowdown import finish_all, finish_s
+from rackmoe.network.slowdown import finish_all
 
 __all__ = ["compute_tail", "run_layers"]
 
@@ -24,6 +24,7 @@ def _exchange(
     orders: NDArray[np.int64],
     scratch: NDArray[np.float64],
     sent_s: NDArray[np.float64],
+    received_s: NDArray[np.float64],
     held_s: NDArray[np.float64],
     parts_s: NDArray[np.float64],
 ) -> None:
@@ -44,10 +45,10 @@ def _exchange(
         held_s[r] += latency_s
     if parts_s.shape[0] == 0:
         return
+    finish_all(begin_s, ingress_s, change_s, ingress_factor, received_s)
     for r in range(begin_s.size):
         took_s = held_s[r] - begin_s[r]
-        received_s = finish_s(begin_s[r], ingress_s[r], change_s, ingress_factor, r)
-        wire_s = max(sent_s[r], received_s) - begin_s[r] + latency_s
+        wire_s = max(sent_s[r], received_s[r]) - begin_s[r] + latency_s
         wire_s = min(wire_s, took_s)
         parts_s[0, r] += wire_s
         parts_s[1, r] += took_s - wire_s
@@ -131,6 +132,7 @@ def run_layers(
     n_layers, n_ranks = pre_s.shape
     ready_s = np.empty(n_ranks)
     sent_s = np.empty(n_ranks)
+    received_s = np.empty(n_ranks)
     held_s = np.empty(n_ranks)
     begin_s = np.empty(n_ranks)
     dispatch_orders, combine_orders = np.empty((2, 3, n_ranks), np.int64)
@@ -160,6 +162,7 @@ def run_layers(
                 dispatch_orders,
                 scratch,
                 sent_s,
+                received_s,
                 held_s,
                 dispatch_parts_s,
             )
@@ -185,6 +188,7 @@ def run_layers(
                 combine_orders,
                 scratch,
                 sent_s,
+                received_s,
                 held_s,
                 combine_parts_s,
             )
