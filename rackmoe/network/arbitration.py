@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Arbitration", "TrafficClass", "collective_capacity_bytes_per_s"]
+__all__ = [
+    "Arbitration",
+    "TrafficClass",
+    "collective_capacity_bytes_per_s",
+    "has_meeting_flows",
+]
 
 
 class Arbitration(StrEnum):
@@ -87,3 +94,30 @@ def collective_capacity_bytes_per_s(
             n_foreign > 0.0, collective_weight / (collective_weight + foreign_weight), 1.0
         )
     return np.maximum(capacity * share_frac, capacity - foreign_bytes_per_s)
+
+
+def has_meeting_flows(paths: Iterable[tuple[int, ...]]) -> bool:
+    """Return whether foreign flows share one of their links but not all of them.
+
+    Flows that meet at a destination hold each other back, so that at their sources they
+    take less than the share that `collective_capacity_bytes_per_s` gives them: it is then
+    up to 50 % off, and the exchange needs a look at `flow`.
+
+    Parameters
+    ----------
+    paths : iterable of tuple of int
+        Links of each foreign flow.
+
+    Returns
+    -------
+    bool
+        False also where flows share a whole path: there they are as one.
+
+    Examples
+    --------
+    >>> has_meeting_flows([(0, 5), (1, 6)]), has_meeting_flows([(0, 5), (1, 5)])
+    (False, True)
+    """
+    counts: Counter[tuple[int, ...]] = Counter(tuple(path) for path in paths)
+    on_link = Counter(link for path in counts for link in path)
+    return any(n_paths > 1 for n_paths in on_link.values())

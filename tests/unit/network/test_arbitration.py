@@ -7,6 +7,7 @@ from rackmoe.network.arbitration import (
     Arbitration,
     TrafficClass,
     collective_capacity_bytes_per_s,
+    has_meeting_flows,
 )
 
 PORTS = {
@@ -49,3 +50,19 @@ def test_foreign_flows_bound_elsewhere_take_only_their_rate():
 
 def test_collectives_come_first_in_order_of_priority():
     assert next(iter(TrafficClass)) is TrafficClass.COLLECTIVE
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        ([], False),
+        ([(0, 5)], False),
+        ([(0, 5), (1, 6)], False),
+        ([(0, 5), (0, 5)], False),
+        ([(0, 5), (1, 5)], True),
+        ([(0, 5), (0, 6)], True),
+        ([(0, 2, 5), (1, 2, 6)], True),
+    ],
+)
+def test_flows_meet_where_they_share_a_part_of_their_path(paths, expected):
+    assert has_meeting_flows(paths) is expected
