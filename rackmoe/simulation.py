@@ -1,19 +1,21 @@
 """One run: traffic, engine, then metrics."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from rackmoe.engine.run import EngineRun, Progress, run_engine
 from rackmoe.hardware.profile import assumed_leaves, load_profile
+from rackmoe.metrics.applications import application_figures, joint_goodput
 from rackmoe.metrics.checks import check_power, check_requests, check_steps
 from rackmoe.metrics.cost import cost_figures
 from rackmoe.metrics.energy import energy_figures
 from rackmoe.metrics.goodput import Slo
 from rackmoe.metrics.rack_power import MachinePower, machine_power
 from rackmoe.metrics.stability import stability_warnings
+from rackmoe.metrics.steady import settled_window
 from rackmoe.metrics.summary import summarize
 from rackmoe.metrics.throughput import Fleet
 from rackmoe.metrics.window import Window, WindowRule, measurement_window
@@ -44,6 +46,8 @@ class Result:
         The measured part of the run.
     run : EngineRun
         The records.
+    applications : mapping of str to mapping
+        Figures of each of several applications; empty for a single one.
     """
 
     scenario: Scenario
@@ -53,6 +57,7 @@ class Result:
     provenance: Mapping[str, str]
     window: Window
     run: EngineRun
+    applications: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def to_frame(self, name: str) -> pd.DataFrame:
         """Return a table of the run.
@@ -111,7 +116,7 @@ def simulate(scenario: Scenario, *, seed: int = 0, progress: Progress | None = N
     requests, steps = run.records.to_frame("requests"), run.records.to_frame("steps")
     check_requests(requests, n_arrived=run.n_arrived)
     check_steps(steps)
-    window = _window(traffic, requests)
+    window = _settled(_window(traffic, requests), requests, scenario)
     slo = scenario.document.slo
     summary = summarize(
         requests,
@@ -120,6 +125,8 @@ def simulate(scenario: Scenario, *, seed: int = 0, progress: Progress | None = N
         fleet=_fleet(scenario),
         slo=_limits(slo.ttft_s, slo.tpot_s, slo.e2e_s),
     )
+    applications = _applications(scenario, requests, window)
+    summary |= joint_goodput(applications) if applications else {}
     power = _power(scenario, run, steps, window)
     power.write(run.records.power, window=window)
     check_power(run.records.to_frame("power"))
@@ -143,16 +150,45 @@ def simulate(scenario: Scenario, *, seed: int = 0, progress: Progress | None = N
         provenance=_provenance(scenario, run, traffic),
         window=window,
         run=run,
+        applications=applications,
     )
 
 
 def _window(traffic: Traffic, requests: pd.DataFrame) -> Window:
     if traffic.window_s is not None:
         return Window(start_s=traffic.window_s[0], end_s=traffic.window_s[1])
-    n_warmup = int(np.argmax(traffic.is_measured))
-    is_steady = traffic.requests.is_closed_loop and n_warmup > 0
+    # sessions and applications do not arrive in the order of their rows
+    is_measured = traffic.is_measured[requests["request_id"].to_numpy(np.int64)]
+    first_s = requests["arrival_s"][is_measured].min()
+    n_warmup = int((requests["arrival_s"] < first_s).sum())
+    is_steady = traffic.requests.is_closed_loop and not traffic.is_measured.all()
     rule = WindowRule.STEADY if is_steady else WindowRule.RUN
     return measurement_window(requests, n_warmup=n_warmup, rule=rule)
+
+
+def _settled(window: Window, requests: pd.DataFrame, scenario: Scenario) -> Window:
+    """Return the window without its own warm-up, where the scenario asks for that."""
+    if not scenario.document.workload.measurement.detect_warm_up:
+        return window
+    return settled_window(requests, window=window) or window
+
+
+def _applications(
+    scenario: Scenario, requests: pd.DataFrame, window: Window
+) -> dict[str, dict[str, float]]:
+    """Return the figures of several applications; limits they leave open, the scenario says."""
+    if not scenario.document.workload.applications:
+        return {}
+    common = scenario.document.slo
+    slos = {
+        name: _limits(
+            common.ttft_s if one.slo.ttft_s is None else one.slo.ttft_s,
+            common.tpot_s if one.slo.tpot_s is None else one.slo.tpot_s,
+            common.e2e_s if one.slo.e2e_s is None else one.slo.e2e_s,
+        )
+        for name, one in scenario.document.workload.parts.items()
+    }
+    return application_figures(requests, window=window, slos=slos)
 
 
 def _fleet(scenario: Scenario) -> Fleet:

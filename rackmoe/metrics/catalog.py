@@ -74,6 +74,23 @@ _PLAIN = (
         "requests done within the window that meet every SLO, per second",
     ),
     ("slo_met_frac", "1", "requests that meet every SLO, of those that arrived in the window"),
+    (
+        "prefix_hit_frac",
+        "1",
+        "prompt tokens found in a prefix cache, of those of the requests that were scheduled",
+    ),
+    (
+        "output_ci95_tokens_per_s",
+        "1/s",
+        "half-width of the 95 % confidence interval of output_tokens_per_s, by batch means",
+    ),
+    ("ttft_mean_ci95_s", "s", "half-width of the 95 % confidence interval of ttft_mean_s"),
+    ("tpot_mean_ci95_s", "s", "half-width of the 95 % confidence interval of tpot_mean_s"),
+    (
+        "settled_after_s",
+        "s",
+        "time from the start of the window until the TTFT has settled, by MSER-5",
+    ),
     ("stepping_frac", "1", "share of the window in which a replica runs a step, mean"),
     ("gpu_busy_frac", "1", "share of the window in which the GPUs of a replica work, mean"),
     (

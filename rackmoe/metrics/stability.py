@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from rackmoe.errors import InvariantError
 from rackmoe.metrics.latency import request_latencies
+from rackmoe.metrics.steady import mean_estimates, settled_window
 from rackmoe.metrics.throughput import emitted_tokens
 from rackmoe.metrics.window import Window, arrived_within, overlap_s
 
@@ -16,6 +17,17 @@ LITTLE_TOLERANCE = 1e-9
 
 DRIFT_TOLERANCE_FRAC = 0.1
 """Difference between the halves of a window that a steady run may show."""
+
+UNCERTAINTY_FRAC = 0.1
+"""Half-width of a confidence interval, relative to its mean, that a good run stays below."""
+
+LATE_FRAC = 0.25
+"""Share of the window after which a run should have settled."""
+
+_NEVER_SETTLED = (
+    "ttft_s: not settled by the middle of the window; expected a steady state;"
+    " lengthen the run, or lower the arrival rate"
+)
 
 P99_SAMPLE = 100
 """Requests below which the 99th percentile is no more than the largest value."""
@@ -99,9 +111,10 @@ def stability_warnings(requests: pd.DataFrame, *, window: Window) -> list[str]:
     Returns
     -------
     list of str
-        A sentence for each doubt: fewer requests than percentiles need, or a
-        first half of the window that differs from the second one by more than
-        10 %.
+        A sentence for each doubt: fewer requests than percentiles need, a first
+        half of the window that differs from the second one by more than 10 %, a
+        mean that its confidence interval leaves uncertain by more than 10 %, or a
+        TTFT that settles late.
     """
     warnings = []
     n_done = int((arrived_within(requests, window=window)["state"] == "done").sum())
@@ -130,7 +143,37 @@ def stability_warnings(requests: pd.DataFrame, *, window: Window) -> list[str]:
                 f" expected within {DRIFT_TOLERANCE_FRAC:.0%}; lengthen the warm-up or the run,"
                 " or lower the arrival rate"
             )
-    return warnings
+    return [*warnings, *_uncertain(requests, window=window), *_unsettled(requests, window=window)]
+
+
+def _uncertain(requests: pd.DataFrame, *, window: Window) -> list[str]:
+    """Name the means that the run is too short to know well."""
+    return [
+        f"{name}: {estimate.mean:.4g} with a 95 % confidence interval of +-"
+        f"{estimate.relative_half_width:.0%}"
+        f"{' at least, as its batches are correlated' if estimate.is_correlated else ''};"
+        f" expected within {UNCERTAINTY_FRAC:.0%}; lengthen the run"
+        for name, estimate in mean_estimates(requests, window=window).items()
+        if estimate.relative_half_width > UNCERTAINTY_FRAC
+    ]
+
+
+def _unsettled(requests: pd.DataFrame, *, window: Window) -> list[str]:
+    """Say when the TTFT settles, where that takes a good part of the window."""
+    n_arrived = len(arrived_within(requests, window=window))
+    if n_arrived < P99_SAMPLE:
+        return []
+    settled = settled_window(requests, window=window)
+    if settled is None:
+        return [_NEVER_SETTLED]
+    late_s = settled.start_s - window.start_s
+    if late_s <= LATE_FRAC * window.duration_s:
+        return []
+    text = (
+        f"ttft_s: settles {late_s:.4g} s after the start of the window; expected within"
+        f" {LATE_FRAC:.0%} of it; lengthen the warm-up by that, or set measurement.detect_warm_up"
+    )
+    return [text]
 
 
 def _stays(

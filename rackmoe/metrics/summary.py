@@ -2,10 +2,12 @@
 
 import pandas as pd
 
+from rackmoe.metrics.applications import prefix_hit_frac
 from rackmoe.metrics.breakdown import breakdown_figures
 from rackmoe.metrics.goodput import Slo, goodput_figures
 from rackmoe.metrics.latency import itl_figures, latency_figures, request_latencies
 from rackmoe.metrics.stability import mean_in_system
+from rackmoe.metrics.steady import steady_figures
 from rackmoe.metrics.throughput import Fleet, throughput_figures
 from rackmoe.metrics.window import Window, arrived_within
 
@@ -54,10 +56,12 @@ def summarize(
         "n_rejected": int((arrived["state"] == "rejected").sum()),
         "n_preemptions": int(arrived["n_preemptions"].sum()),
         "requests_in_system_mean": mean_in_system(requests, window=window),
+        "prefix_hit_frac": prefix_hit_frac(requests, window=window),
     }
     figures |= throughput_figures(requests, window=window, fleet=fleet)
     figures |= latency_figures(latencies)
     figures |= itl_figures(steps_within)
+    figures |= steady_figures(requests, window=window)
     if slo is not None:
         figures |= goodput_figures(requests, window=window, slo=slo)
     return figures | breakdown_figures(steps, window=window)

@@ -174,6 +174,7 @@ def result_data(result: Result, *, probes: Sequence[object] = ()) -> dict[str, o
         "inputs": inputs,
         "digests": {name: digest_of(value) for name, value in inputs.items()},
         "metrics": to_plain(result.summary),
+        "applications": to_plain(result.applications),
         "units": {name: METRICS[name].unit for name in result.summary if name in METRICS},
         "window": to_plain(result.window),
         "n_arrived": result.run.n_arrived,

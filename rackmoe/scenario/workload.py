@@ -70,6 +70,8 @@ class Measurement(Document):
         Length of the window; until the last arrival if absent. [s]
     warm_up_requests_frac : float
         Share of the requests before the window, where no time is given.
+    detect_warm_up : bool
+        Start the figures where the TTFT has settled by MSER-5, after any warm-up given above.
     step_tolerance_frac : float
         Plan a decode step anew only when its load differs by more than this from the
         last planned one; 0 plans every step.
@@ -78,6 +80,7 @@ class Measurement(Document):
     warm_up_s: Seconds | None = None
     window_s: Seconds | None = None
     warm_up_requests_frac: Fraction = 0.0
+    detect_warm_up: bool = False
     step_tolerance_frac: Fraction = 0.0
 
 
