@@ -256,20 +256,24 @@ class DenseWork:
         ndarray of shape (n_classes, n_groups)
             Durations. [s]
         """
-        out = np.zeros((len(self._windows), len(batch.decode_sequences)))
-        sequences = batch.decode_sequences.astype(np.float64)
-        for index, window in enumerate(self._windows):
-            if batch.has_decode:
-                kv = batch.decode_kv_tokens if window is None else batch.decode_window_tokens
-                seen = self._seen(sequences, kv)
-                out[index] += self._decode_law(sequences, seen, batch.tokens_per_sequence)
-            if chunks is not None:
-                out[index] += self._prefill_law(
-                    chunks.tokens.astype(np.float64),
-                    chunks.pairs[index],
-                    np.maximum(chunks.n_chunks, 1).astype(np.float64),
+        shape = (len(self._windows), len(batch.decode_sequences))
+        time_s = np.zeros(shape)
+        if batch.has_decode:
+            sequences = batch.decode_sequences.astype(np.float64)
+            kv = np.empty(shape, dtype=np.int64)
+            for index, window in enumerate(self._windows):
+                kv[index] = (
+                    batch.decode_kv_tokens if window is None else batch.decode_window_tokens
                 )
-        return out * self._is_timed
+            seen = self._seen(sequences, kv)
+            time_s += self._decode_law(sequences, seen, batch.tokens_per_sequence)
+        if chunks is not None:
+            time_s += self._prefill_law(
+                chunks.tokens.astype(np.float64),
+                chunks.pairs,
+                np.maximum(chunks.n_chunks, 1).astype(np.float64),
+            )
+        return time_s * self._is_timed
 
     def _seen(
         self, sequences: NDArray[np.float64], kv_tokens: NDArray[np.int64]

@@ -13,11 +13,13 @@ from rackmoe.routing.replicas import (
     split_counts,
 )
 from rackmoe.routing.spread import (
+    FIRST_NODE_FIELD,
     RANK_FIELDS,
     add_tally,
     count_active,
     gather_counted,
     gather_expected,
+    idle_chances,
     spread_nodes,
     spread_senders,
 )
@@ -25,6 +27,8 @@ from rackmoe.routing.step import StepRouting
 from rackmoe.routing.tally import Tally
 
 __all__ = ["StepLoad"]
+
+_NO_EXACT = np.empty((0, 0), np.int64)
 
 
 class StepLoad:
@@ -61,7 +65,11 @@ class StepLoad:
         self._expected = np.zeros((n_layers, placement.n_experts))
         table = build_replica_table(placement)
         layers = np.arange(n_layers)[:, None]
-        self._shares = 1.0 / table.n_replicas[layers, placement.slots]
+        self._n_replicas = table.n_replicas[layers, placement.slots]
+        self._shares = 1.0 / self._n_replicas
+        self._idle = np.empty((0, 0))
+        if replica_choice == "random":
+            self._idle = idle_chances(int(self._n_replicas.max()))
         self._own_share = np.full((n_layers, n_ranks), 1.0 / n_ranks)
         self._node_share = np.full((n_layers, n_ranks), 1.0 / n_nodes)
         if replica_choice == "nearest":
@@ -69,13 +77,17 @@ class StepLoad:
         self._rank_load = np.zeros((n_layers, n_ranks))
         self._hits = np.zeros((n_layers, n_ranks))
         self._node_hits = np.zeros((n_layers, n_nodes))
+        self._has_exact = self._has_expected = False
 
     def begin(self) -> None:
         """Start a step without tokens."""
-        self._exact[:] = 0
-        self._expected[:] = 0.0
+        if self._has_exact:
+            self._exact[:] = 0
+        if self._has_expected:
+            self._expected[:] = 0.0
+        self._has_exact = self._has_expected = False
         self._counts[:] = 0
-        self._ranks[:] = 0.0
+        self._ranks[: len(RANK_FIELDS) if self.placement.n_nodes > 1 else FIRST_NODE_FIELD] = 0.0
 
     def add_exact(self, tally: Tally, *, tokens_per_rank: NDArray[np.int64]) -> None:
         """Add tokens that were followed one by one.
@@ -88,6 +100,7 @@ class StepLoad:
             How many tokens each rank sent.
         """
         self._check_tokens(tokens_per_rank)
+        self._has_exact = True
         self._exact += tally.slots
         add_tally(
             tally.slots,
@@ -121,6 +134,7 @@ class StepLoad:
             How many tokens each rank sent.
         """
         self._check_tokens(tokens_per_rank)
+        self._has_exact = True
         self._exact += slot_counts
         gather_counted(
             slot_counts,
@@ -157,6 +171,7 @@ class StepLoad:
         """
         self._check_tokens(tokens_per_rank)
         place = self.placement
+        self._has_expected = True
         self._counts += expert_counts
         self._expected += expert_counts
         if self.replica_choice in ("random", "nearest"):
@@ -167,18 +182,20 @@ class StepLoad:
             )
             self._rank_load[:] = split.reshape(place.n_layers, place.n_ranks, -1).sum(axis=2)
         np.multiply(self._rank_load, rank_ratio, out=self._hits)
-        by_node = self._rank_load.reshape(place.n_layers, place.n_nodes, -1).sum(axis=2)
-        np.multiply(by_node, node_ratio, out=self._node_hits)
+        if place.n_nodes > 1:
+            by_node = self._rank_load.reshape(place.n_layers, place.n_nodes, -1).sum(axis=2)
+            np.multiply(by_node, node_ratio, out=self._node_hits)
         self._spread(tokens_per_rank)
 
     def finish(self) -> StepRouting:
         """Return the routing of the step; its arrays are reused."""
         count_active(
-            self._exact,
+            self._exact if self._has_exact else _NO_EXACT,
             self._expected,
             self.placement.slots,
             self._shares,
-            self.replica_choice == "random",
+            self._n_replicas,
+            self._idle,
             self._step.active_experts,
         )
         return self._step

@@ -11,6 +11,7 @@ from rackmoe.routing.step import StepRouting
 from rackmoe.routing.tally import Tally
 
 __all__ = [
+    "FIRST_NODE_FIELD",
     "RANK_FIELDS",
     "add_tally",
     "add_tally_plain",
@@ -18,6 +19,7 @@ __all__ = [
     "count_active_plain",
     "gather_counted",
     "gather_expected",
+    "idle_chances",
     "spread_nodes",
     "spread_nodes_plain",
     "spread_senders",
@@ -26,6 +28,9 @@ __all__ = [
 
 RANK_FIELDS = tuple(field.name for field in fields(StepRouting) if field.name != "expert_counts")
 """The arrays of `StepRouting` with one value per layer and rank, in the order of the stack."""
+
+FIRST_NODE_FIELD = RANK_FIELDS.index("node_copies_in")
+"""The fields from here on stay zero where there is one node."""
 
 # Positions in RANK_FIELDS; compiled code needs plain integers.
 _LOAD, _ACTIVE, _COPIES_IN, _COPIES_OUT, _IN, _OUT = 0, 1, 2, 3, 4, 5
@@ -199,18 +204,33 @@ def spread_nodes(
 
 
 @numba.njit(cache=True)
+def idle_chances(max_replicas: int) -> NDArray[np.float64]:
+    r"""Return how likely one of k replicas gets none of c tokens, :math:`(1 - 1/k)^c`.
+
+    Row k, column c, as far as `count_active` asks: a slot is surely busy beyond.
+    """
+    chances = np.ones((max_replicas + 1, int(_SURELY_BUSY) * max_replicas + 1))
+    for k in range(1, max_replicas + 1):
+        for c in range(1, chances.shape[1]):
+            chances[k, c] = (1.0 - 1.0 / k) ** float(c)
+    return chances
+
+
+@numba.njit(cache=True)
 def count_active(
     exact: NDArray[np.int64],
     expected: NDArray[np.float64],
     slot_expert: NDArray[np.int16],
     shares: NDArray[np.float64],
-    is_random: bool,  # noqa: FBT001 - compiled code takes its arguments by position
+    n_replicas: NDArray[np.int32],
+    idle: NDArray[np.float64],
     active: NDArray[np.float64],
 ) -> None:
     r"""Write how many slots of each rank got a token.
 
     A slot that takes each of c assignments with probability s stays idle with
-    probability :math:`(1 - s)^c`; without chance it holds :math:`s c` of them.
+    probability :math:`(1 - s)^c`, of `idle_chances`; where that is empty, chance
+    plays no part and it holds :math:`s c` of them. Without rows, `exact` is zero.
     """
     n_layers, n_ranks = active.shape
     per = slot_expert.shape[1] // n_ranks
@@ -218,13 +238,13 @@ def count_active(
         for rank in range(n_ranks):
             busy = 0.0
             for slot in range(rank * per, (rank + 1) * per):
-                if exact[slot, layer] > 0:
+                if exact.shape[0] and exact[slot, layer] > 0:
                     busy += 1.0
                     continue
                 count = expected[layer, slot_expert[layer, slot]]
                 share = shares[layer, slot]
-                if is_random and share < 1.0 and 0.0 < share * count < _SURELY_BUSY:
-                    busy += 1.0 - (1.0 - share) ** count
+                if idle.size and share < 1.0 and 0.0 < share * count < _SURELY_BUSY:
+                    busy += 1.0 - idle[n_replicas[layer, slot], int(count)]
                 else:
                     busy += min(1.0, share * count)
             active[layer, rank] = busy

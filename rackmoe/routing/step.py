@@ -82,9 +82,11 @@ class StepRouting:
         ndarray of shape (L,)
             At least 1; 1 for a layer without tokens.
         """
-        mean: NDArray[np.float64] = self.rank_assignments.mean(axis=1)
+        load = self.rank_assignments
+        # the reductions themselves: the array methods cost more than these small sums
+        mean: NDArray[np.float64] = np.add.reduce(load, axis=1) / load.shape[1]
         ratio = np.ones_like(mean)
-        np.divide(self.rank_assignments.max(axis=1), mean, out=ratio, where=mean > 0)
+        np.divide(np.maximum.reduce(load, axis=1), mean, out=ratio, where=mean > 0)
         return ratio
 
 

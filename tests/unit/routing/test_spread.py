@@ -11,6 +11,7 @@ from rackmoe.routing.spread import (
     count_active_plain,
     gather_counted,
     gather_expected,
+    idle_chances,
     spread_nodes,
     spread_nodes_plain,
     spread_senders,
@@ -114,8 +115,10 @@ def test_active_experts_equal_their_twin(place, make_rng, is_random):
     expected = rng.integers(0, 90, (2, 16)).astype(float)
     expected[:, ::3] = 0
     shares = 1.0 / place.n_replicas[np.arange(2)[:, None], place.slots]
+    n_replicas = place.n_replicas[np.arange(2)[:, None], place.slots]
+    idle = idle_chances(int(n_replicas.max())) if is_random else np.empty((0, 0))
     active = np.empty((2, 8))
-    count_active(exact, expected, place.slots, shares, is_random, active)
+    count_active(exact, expected, place.slots, shares, n_replicas, idle, active)
     twin = count_active_plain(exact, expected, place.slots, shares, is_random=is_random, n_ranks=8)
     assert active == pytest.approx(twin, rel=1e-12)
 
@@ -125,7 +128,8 @@ def test_replica_of_a_rare_expert_may_stay_idle():
     slots = np.array([[0, 1, 0, 2]], np.int16)
     expected = np.array([[2.0, 5.0, 0.0]])
     shares = np.array([[0.5, 1.0, 0.5, 1.0]])
-    count_active(np.zeros((4, 1), np.int64), expected, slots, shares, True, active)  # noqa: FBT003
+    n_replicas, none = np.array([[2, 1, 2, 1]]), np.empty((0, 0), np.int64)
+    count_active(none, expected, slots, shares, n_replicas, idle_chances(2), active)
     assert active.tolist() == [[1.75, 0.75]]
 
 
@@ -146,3 +150,9 @@ def test_gathered_loads_are_sums_over_the_slots_of_a_rank(place, make_rng):
     gather_expected(counts, place.slots, shares, load)
     taken = np.take_along_axis(counts, place.slots.astype(int), axis=1) * shares
     assert load == pytest.approx(taken.reshape(2, 8, 3).sum(axis=2), rel=1e-12)
+
+
+def test_chance_to_stay_idle_halves_with_each_token_for_two_replicas():
+    assert idle_chances(2)[2, :4].tolist() == [1.0, 0.5, 0.25, 0.125]
+    # a single replica gets every token, and any of them
+    assert idle_chances(2)[1, :3].tolist() == [1.0, 0.0, 0.0]
