@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -58,6 +58,7 @@ class LayerTimes:
     dispatch: ExchangeTimes | None
     combine: ExchangeTimes | None
     overlap_shared: bool = True
+    _rows: tuple[NDArray[np.float64], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         arrays = {"pre_s": self.pre_s, "shared_s": self.shared_s, "expert_s": self.expert_s}
@@ -73,6 +74,22 @@ class LayerTimes:
                     "for both; give every layer and rank a value"
                 )
                 raise ShapeError(msg)
+        # a step that is planned again and again takes its rows from these
+        rows = tuple(np.ascontiguousarray(array, np.float64) for array in self._arrays())
+        object.__setattr__(self, "_rows", rows)
+
+    def _arrays(self) -> tuple[NDArray[np.float64], ...]:
+        """Return what the compiled kernels take, in their order."""
+        pre_s, dispatch, combine = self.pre_s, self.dispatch, self.combine
+        return (
+            pre_s,
+            self.shared_s,
+            self.expert_s,
+            pre_s if dispatch is None else dispatch.egress_s,
+            pre_s if dispatch is None else dispatch.ingress_s,
+            pre_s if combine is None else combine.egress_s,
+            pre_s if combine is None else combine.ingress_s,
+        )
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -105,15 +122,6 @@ class LayerTimes:
             pre, shared, expert, dispatch egress and ingress, combine egress
             and ingress. [s]
         """
-        dispatch, combine = self.dispatch, self.combine
-        pre_s = self.pre_s
-        arrays = (
-            pre_s,
-            self.shared_s,
-            self.expert_s,
-            pre_s if dispatch is None else dispatch.egress_s,
-            pre_s if dispatch is None else dispatch.ingress_s,
-            pre_s if combine is None else combine.egress_s,
-            pre_s if combine is None else combine.ingress_s,
-        )
-        return tuple(np.ascontiguousarray(array[first:last], np.float64) for array in arrays)
+        if last - first == len(self._rows[0]):
+            return self._rows
+        return tuple([array[first:last] for array in self._rows])

@@ -175,24 +175,33 @@ def resume_step(
         Clocks of the whole step, without parts: `layered_step` with the final
         slowdown gives them once the step is over.
     """
-    front = int(np.searchsorted(plan.layer_end_s, now_s, side="right"))
-    front = min(front, plan.layer_end_s.size - 1)
+    front = min(int(plan.layer_end_s.searchsorted(now_s, side="right")), times.shape[0] - 1)
     entry_s = plan.clock_s[front - 1] if front else plan.start_s
-    rest = layered_step(
-        times,
-        start_s=entry_s,
-        tail_s=plan.tail_s,
-        slowdown=slowdown.since(float(entry_s.min())),
-        first_layer=front,
-        with_parts=False,
+    clock_s, layer_end_s = np.empty_like(plan.clock_s), plan.layer_end_s.copy()
+    clock_s[:front] = plan.clock_s[:front]
+    end_s = entry_s.copy()
+    parts_s = np.zeros((0, end_s.size))
+    slow = slowdown.since(float(entry_s.min()))
+    run_layers(
+        times.rows(first=front, last=times.shape[0]),
+        times.latencies_s,
+        times.overlap_shared,
+        times.is_connected,
+        slow.change_s,
+        slow.compute,
+        slow.egress,
+        slow.ingress,
+        end_s,
+        clock_s[front:],
+        layer_end_s[front:],
+        parts_s,
     )
-    if not front:
-        return rest
+    compute_tail(end_s, plan.tail_s, slow.change_s, slow.compute, parts_s)
     return StepPlan(
         start_s=plan.start_s,
-        clock_s=np.concatenate((plan.clock_s[:front], rest.clock_s)),
-        layer_end_s=np.concatenate((plan.layer_end_s[:front], rest.layer_end_s)),
+        clock_s=clock_s,
+        layer_end_s=layer_end_s,
         tail_s=plan.tail_s,
-        end_s=rest.end_s,
-        parts_s=rest.parts_s,
+        end_s=end_s,
+        parts_s=parts_s,
     )

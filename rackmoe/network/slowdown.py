@@ -94,9 +94,9 @@ class Slowdown:
         at_s : float
             Time before which no work is computed any more. [s]
         """
-        first = int(np.searchsorted(self.change_s, at_s, side="right"))
-        if not first:
+        if not self.change_s.size or at_s < self.change_s[0]:
             return self
+        first = int(np.searchsorted(self.change_s, at_s, side="right"))
         return Slowdown(
             change_s=self.change_s[first:],
             compute=self.compute[first:],
