@@ -15,7 +15,11 @@ def draw_layer(
     layer: int,
     offsets: NDArray[np.int64],
     base: NDArray[np.float64],
+    domain: NDArray[np.int64],
+    early_tokens: int,
+    early_boost: float,
     followers: NDArray[np.int64],
+    lift: NDArray[np.float64],
     request_sd: float,
     token_sd: float,
     refresh: float,
@@ -26,22 +30,27 @@ def draw_layer(
     rng: np.random.Generator,
 ) -> None:
     """Draw the choices of one layer; see `rackmoe.routing.tokens.generate_token_trace`."""
-    n_experts = base.size
+    n_experts = base.shape[1]
     top_k = routed.shape[2]
     lasting = np.empty(n_experts)
     weight = np.empty(n_experts)
+    pull = np.empty(n_experts) if lift.size else weight
     is_taken = np.zeros(n_experts, np.bool_)
     is_used = np.zeros(n_groups, np.bool_)
     chosen = np.empty(top_k, np.int64)
     wanted = np.empty(top_k, routed.dtype)
     for request in range(offsets.size - 1):
         first = offsets[request]
+        likes = base[domain[request]]
+        boost = early_boost if early_tokens > 0 else 1.0
         for expert in range(n_experts):
-            lasting[expert] = np.exp(base[expert] + request_sd * rng.standard_normal())
+            lasting[expert] = np.exp(boost * likes[expert] + request_sd * rng.standard_normal())
             weight[expert] = lasting[expert] * np.exp(token_sd * rng.standard_normal())
         for token in range(first, offsets[request + 1]):
             n_chosen = 0
             is_used[:] = False
+            if token - first == early_tokens:
+                _settle(weight, lasting, likes, 1.0 - boost)
             if token > first:
                 _redraw(weight, lasting, token_sd, refresh, rng)
                 before = routed[token - 1, layer]
@@ -53,13 +62,45 @@ def draw_layer(
                 n_chosen = _force(
                     wanted, affinity, top_groups, is_taken, is_used, chosen, n_chosen, rng
                 )
+            _lift(weight, lift, routed[token, max(layer - 1, 0)], pull)
             if n_groups > 1:
-                _race_groups(weight, is_taken, is_used, chosen, n_chosen, top_groups, rng)
+                _race_groups(pull, is_taken, is_used, chosen, n_chosen, top_groups, rng)
             else:
-                _race(weight, is_taken, chosen, n_chosen, rng)
+                _race(pull, is_taken, chosen, n_chosen, rng)
             for k in range(top_k):
                 routed[token, layer, k] = chosen[k]
                 is_taken[chosen[k]] = False
+
+
+@numba.njit(cache=True)
+def _settle(
+    weight: NDArray[np.float64],
+    lasting: NDArray[np.float64],
+    likes: NDArray[np.float64],
+    change: float,
+) -> None:
+    """Let the popularity of the first tokens give way to that of the rest."""
+    if change == 0.0:
+        return
+    for expert in range(likes.size):
+        factor = np.exp(change * likes[expert])
+        lasting[expert] *= factor
+        weight[expert] *= factor
+
+
+@numba.njit(cache=True)
+def _lift(
+    weight: NDArray[np.float64],
+    lift: NDArray[np.float64],
+    before: NDArray[np.unsignedinteger],
+    pull: NDArray[np.float64],
+) -> None:
+    """Write the weights after the choices of the layer before; nothing without lifts."""
+    if lift.size == 0:
+        return
+    pull[:] = weight
+    for chosen in before:
+        pull *= lift[chosen]
 
 
 @numba.njit(cache=True)

@@ -7,6 +7,7 @@ from rackmoe.errors import ConfigError
 from rackmoe.routing.families import RoutingStatistics
 from rackmoe.routing.generator import popularity
 from rackmoe.routing.races import draw_layer
+from rackmoe.routing.refinements import Refinements, domain_of_requests, refined_log_weights
 from rackmoe.routing.shape import MoeShape
 from rackmoe.routing.traces import TokenTrace, TraceHeader
 
@@ -24,6 +25,7 @@ def generate_token_trace(
     rng: np.random.Generator,
     model: str = "generated",
     share: NDArray[np.float64] | None = None,
+    refinements: Refinements | None = None,
 ) -> TokenTrace:
     r"""Draw the choices of all tokens of some requests of equal length.
 
@@ -41,6 +43,8 @@ def generate_token_trace(
         Name of the imitated model, for the header.
     share : ndarray of shape (L, E), optional
         Popularity to use, as from `popularity`; drawn if not given.
+    refinements : Refinements, optional
+        Domains, drift, cold experts, early tokens and lifts; none if not given.
 
     Returns
     -------
@@ -56,9 +60,10 @@ def generate_token_trace(
     -----
     The log weight of expert e for token t of request r is
 
-    .. math:: z = g \log p_e + q_{re} + u_{re}(t)
+    .. math:: z = g \log p_e + d_e + q_{re} + u_{re}(t)
 
-    q normal with `request_sd`; u normal with `token_sd` and the autocorrelation
+    d from the domain of the request (`refinements`); q normal with `request_sd`; u
+    normal with `token_sd` and the autocorrelation
     :math:`\exp(-\Delta t / \tau)`: each token redraws it with probability
     :math:`1 - e^{-1/\tau}`. Each expert of the previous token is kept with
     probability `reuse` (not in the first layer); with probability `affinity` a
@@ -83,14 +88,24 @@ def generate_token_trace(
     offsets = np.linspace(0, n_tokens, n_requests + 1).astype(np.int64)
     routed = np.empty((n_tokens, shape.n_layers, shape.top_k), np.uint16)
     is_limited = shape.top_groups < shape.n_groups
+    more = Refinements() if refinements is None else refinements
+    base = refined_log_weights(share, sharpening=statistics.sharpening, refinements=more, rng=rng)
+    domain = domain_of_requests(n_requests, refinements=more, rng=rng)
     for layer in range(shape.n_layers):
         followers = _followers(share[layer], shape, rng)
+        lift = np.empty((0, 0))
+        if more.log_lift is not None and layer:
+            lift = np.exp(more.log_lift[layer - 1])
         draw_layer(
             routed,
             layer,
             offsets,
-            statistics.sharpening * np.log(share[layer]),
+            np.ascontiguousarray(base[:, layer]),
+            domain,
+            more.early_tokens if more.early_boost != 1.0 else 0,
+            more.early_boost,
             followers,
+            lift,
             statistics.request_sd,
             statistics.token_sd,
             1.0 - np.exp(-1.0 / statistics.memory_tokens),

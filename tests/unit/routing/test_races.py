@@ -16,9 +16,13 @@ def draw(base, rng, *, n_tokens=20_000, top_k=1, **options):
         "affinity": 0.0,
         "n_groups": 1,
         "top_groups": 1,
+        "early_tokens": 0,
+        "early_boost": 1.0,
+        "lift": np.empty((0, 0)),
     } | options
     base = np.asarray(base, float)
-    n_layers = 2 if settings["affinity"] else 1
+    has_before = settings["affinity"] or settings["lift"].size
+    n_layers = 2 if has_before else 1
     routed = np.zeros((n_tokens, n_layers, top_k), np.uint16)
     followers = (np.arange(base.size)[:, None] + 1) % base.size
     for layer in range(n_layers):
@@ -26,8 +30,12 @@ def draw(base, rng, *, n_tokens=20_000, top_k=1, **options):
             routed,
             layer,
             np.array([0, n_tokens]),
-            base,
+            base[None],
+            np.zeros(1, np.int64),
+            settings["early_tokens"],
+            settings["early_boost"],
             followers,
+            settings["lift"] if layer else np.empty((0, 0)),
             settings["request_sd"],
             settings["token_sd"],
             settings["refresh"],
@@ -95,3 +103,24 @@ def test_group_race_with_all_groups_is_the_plain_race(make_rng):
 def test_group_of_single_experts_works(make_rng):
     routed = draw(np.zeros(8), make_rng(), n_tokens=100, top_k=2, n_groups=8, top_groups=2)
     assert (routed[:, 0, 0] != routed[:, 0, 1]).all()
+
+
+def test_lift_multiplies_the_weights_after_an_expert(make_rng):
+    lift = np.ones((3, 3))
+    lift[0, 2] = 4.0
+    routed = draw(np.zeros(3), make_rng(), lift=lift)[:, :, 0]
+    after = routed[routed[:, 0] == 0, 1]
+    # weights 1, 1, 4
+    assert np.bincount(after, minlength=3) / after.size == pytest.approx(
+        [1 / 6, 1 / 6, 4 / 6], abs=0.02
+    )
+    rest = routed[routed[:, 0] == 1, 1]
+    assert np.bincount(rest, minlength=3) / rest.size == pytest.approx([1 / 3] * 3, abs=0.02)
+
+
+def test_first_tokens_are_more_skewed(make_rng):
+    base = [log(2), 0.0]
+    routed = draw(base, make_rng(), n_tokens=20_000, early_tokens=10_000, early_boost=2.0)[:, 0, 0]
+    # weights 4 to 1, then 2 to 1
+    assert (routed[:10_000] == 0).mean() == pytest.approx(0.8, abs=0.02)
+    assert (routed[10_000:] == 0).mean() == pytest.approx(2 / 3, abs=0.02)
