@@ -9,6 +9,7 @@ from rackmoe.errors import ConfigError
 from rackmoe.scenario.document import ScenarioDocument
 from rackmoe.scenario.request_tables import build_table
 from rackmoe.scenario.shipped_traces import find_request_trace
+from rackmoe.scenario.workload import Workload
 from rackmoe.serving.workload import RequestTable
 from rackmoe.streams import Streams
 
@@ -71,7 +72,7 @@ def build_traffic(document: ScenarioDocument, *, streams: Streams) -> Traffic:
     if measurement.window_s is None:
         is_measured = _is_after_warm_up(requests, warm_up_frac=measurement.warm_up_requests_frac)
         is_measured &= np.isnan(start_s) | (start_s >= warm_up_s)
-        window_s = None
+        window_s = _while_arriving(workload, warm_up_s=warm_up_s)
     else:
         end_s = warm_up_s + measurement.window_s
         is_measured = (start_s >= warm_up_s) & (start_s < end_s)
@@ -88,6 +89,13 @@ def build_traffic(document: ScenarioDocument, *, streams: Streams) -> Traffic:
         until_s=until_s,
         origin=origin,
     )
+
+
+def _while_arriving(workload: Workload, *, warm_up_s: float) -> tuple[float, float] | None:
+    """Return the window in which requests keep coming, where the scenario says how long."""
+    if workload.duration_s is None or workload.measurement.warm_up_requests_frac > 0:
+        return None
+    return (warm_up_s, workload.duration_s) if warm_up_s < workload.duration_s else None
 
 
 def _is_after_warm_up(requests: RequestTable, *, warm_up_frac: float) -> NDArray[np.bool_]:

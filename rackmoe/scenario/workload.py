@@ -120,8 +120,8 @@ class Workload(Document):
     requests : int or None
         Requests of the run; with a measured window, as many as it needs.
     duration_s : float or None
-        Instead of a number: requests, or sessions, that arrive within this time; the run
-        goes on until they have ended. [s]
+        Instead of a number: requests, or sessions, that arrive within this time, which is
+        what the figures describe; the run goes on until they have ended. [s]
     measurement : Measurement
         Which part of the run the figures describe.
     search : Search or None

@@ -57,11 +57,12 @@ class ClientPool:
 
     def __post_init__(self) -> None:
         shapes = {self.rate_requests_per_s.shape, self.shape.shape, self.is_weibull.shape}
-        n_histograms = {len(self.input_tokens), len(self.output_tokens)}
-        if len(shapes) > 1 or n_histograms != {self.n_clients * self._n_length_windows}:
+        n_inputs, n_outputs = len(self.input_tokens), len(self.output_tokens)
+        if len(shapes) > 1 or n_inputs != n_outputs or n_inputs % self.n_clients or not n_inputs:
             raise ShapeError(
-                f"client pool: arrays of {sorted(shapes)} and {sorted(n_histograms)} histograms;"
-                f" expected one shape and {self.n_clients * self._n_length_windows} of each"
+                f"client pool: arrays of {sorted(shapes)}, {n_inputs} and {n_outputs} histograms;"
+                f" expected one shape and as many histograms of each, a multiple of"
+                f" {self.n_clients}"
             )
 
     @property
@@ -76,7 +77,7 @@ class ClientPool:
 
     @property
     def _n_length_windows(self) -> int:
-        return math.ceil(self.duration_s / self.length_window_s)
+        return len(self.input_tokens) // self.n_clients
 
     def length_cells(self, client: IntArray, *, time_s: FloatArray) -> IntArray:
         """Return which histogram each request draws its lengths from.

@@ -251,11 +251,11 @@ def _joined(pairs: list[tuple[IntArray, FloatArray]]) -> Histograms:
 def _grid(place: str, tables: list[Any]) -> tuple[float, int]:
     """Return length and number of the windows, which must follow each other evenly from 0."""
     starts = np.unique(np.array([start for own in tables for start in own], np.float64))
-    step_s = float(np.diff(starts).min()) if starts.size > 1 else 0.0
-    is_even = step_s > 0 and starts[0] == 0 and np.isfinite(starts).all()
-    if not is_even or (starts % step_s).any() or starts[-1] / step_s >= _MOST_WINDOWS:
+    step_s = float(starts[1] - starts[0]) if starts.size > 1 else 0.0
+    is_even = bool(step_s > 0 and starts.size <= _MOST_WINDOWS)
+    if not is_even or (starts != np.arange(starts.size) * step_s).any():
         raise TraceError(
             f"{place}: starts {starts[:4].tolist()} ...; expected an even grid from 0 s;"
             " repair the archive"
         )
-    return step_s, round(float(starts[-1]) / step_s) + 1
+    return step_s, int(starts.size)
