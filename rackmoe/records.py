@@ -54,6 +54,7 @@ class Tier(IntEnum):
     SCALE_UP = 0
     SCALE_OUT = 1
     HOST = 2
+    LEAF = 3
 
 
 class Part(IntEnum):
@@ -168,13 +169,20 @@ STEP_COLUMNS = (
 )
 
 LINK_COLUMNS = (
-    _count("replica", "replica of the rank; -1 for traffic of several"),
-    _count("rank", "rank that owns the port"),
-    _label("tier", Tier, "fabric of the port"),
-    _real("capacity_bytes_per_s", "B/s", "bandwidth of the port, one direction"),
-    _real("sent_bytes", "B", "bytes sent through it"),
+    _count("replica", "replica of the GPU that has the port; -1 without one"),
+    _count("rank", "rank of that GPU in the replica; -1 without one"),
+    _label("tier", Tier, "fabric of the port; a leaf has all its uplinks as one"),
+    _count("port", "number of the GPU, NIC or leaf in the machine"),
+    _real("capacity_bytes_per_s", "B/s", "peak bandwidth of the port, one direction"),
+    _real("sent_bytes", "B", "bytes sent through it: away from the GPU, up from a leaf"),
     _real("received_bytes", "B", "bytes received through it"),
-    _real("busy_s", "s", "time in which it sent or received"),
+    _real("collective_bytes", "B", "of both: exchanges among the ranks of a replica"),
+    _real("kv_bytes", "B", "of both: KV caches"),
+    _real("expert_bytes", "B", "of both: experts that move"),
+    _real("other_bytes", "B", "of both: weights and pipeline stages"),
+    _real("mean_utilization_frac", "1", "mean over the run, busier direction"),
+    _real("p99_utilization_frac", "1", "99th percentile over windows of at least 1 ms, same"),
+    _real("busy_s", "s", "time with exchanges plus time with transfers, at most the run"),
 )
 
 EXPERT_COLUMNS = (

@@ -229,5 +229,16 @@ def _provenance(scenario: Scenario, run: EngineRun, traffic: Traffic) -> dict[st
     return {
         "traffic": traffic.origin,
         **{f"routing.{plan.role.name.lower()}": plan.law.routing.provenance for plan in run.plans},
+        **run.notes,
+        **_hot(run),
         "assumed_hardware_inputs": ", ".join(sorted(assumed)),
     }
+
+
+def _hot(run: EngineRun) -> dict[str, str]:
+    """Return the busiest ports in one line."""
+    hot = ", ".join(
+        f"{link.name} {link.mean_utilization_frac:.3g} (p99 {link.p99_utilization_frac:.3g})"
+        for link in run.hot_links
+    )
+    return {"hot_links": hot} if hot else {}

@@ -257,7 +257,7 @@ def _exchanges(scenario: Scenario, pool: Pool, *, role: str) -> ReplicaExchanges
         build_exchange(scenario.machine, book=book, choice=choice),
         tp=pool.tp,
         reduce_law=_all_reduce(scenario, pool.tp) if pool.tp > 1 else None,
-        payload_bytes=sum(payloads),
+        payload_bytes=(payloads[0], payloads[1]),
         hidden=arch.hidden,
         n_layers=arch.n_layers,
         family=family,

@@ -11,10 +11,19 @@ from rackmoe.network.collectives import CollectiveLaw
 from rackmoe.network.traffic import PortTimes
 from rackmoe.routing.step import StepRouting
 
-__all__ = ["DispatchCombine", "ExpertReduce", "LocalExperts", "ReplicaExchanges", "SentBytes"]
+__all__ = [
+    "DispatchCombine",
+    "ExpertReduce",
+    "LocalExperts",
+    "PortBytes",
+    "ReplicaExchanges",
+    "SentBytes",
+]
 
 Exchanged = tuple[PortTimes | None, PortTimes | None]
 SentBytes = tuple[float, float]
+PortBytes = NDArray[np.float64]
+"""Bytes of each rank, shape (4, n_ranks): scale-up out and in, scale-out out and in. [B]"""
 
 _PER_ASSIGNMENT = (Family.DEEPEP_LOW_LATENCY, Family.DEEPEP_LOW_LATENCY_RDMA, Family.IDEAL)
 
@@ -33,6 +42,9 @@ class ReplicaExchanges(Protocol):
 
     def sent_bytes(self, routed: StepRouting, *, tokens: NDArray[np.int64]) -> SentBytes:
         """Return the bytes that all GPUs send in a step, over scale-up and scale-out. [B]."""
+
+    def port_bytes(self, routed: StepRouting, *, tokens: NDArray[np.int64]) -> PortBytes:
+        """Return the bytes through the ports of each rank in a step. [B]."""
 
 
 class _GroupReduce:
@@ -70,6 +82,10 @@ class LocalExperts:
     def sent_bytes(self, routed: StepRouting, *, tokens: NDArray[np.int64]) -> SentBytes:  # noqa: ARG002 protocol
         """Return zero bytes. [B]."""
         return 0.0, 0.0
+
+    def port_bytes(self, routed: StepRouting, *, tokens: NDArray[np.int64]) -> PortBytes:  # noqa: ARG002 protocol
+        """Return zeros. [B]."""
+        return np.zeros((4, 1))
 
 
 class ExpertReduce:
@@ -110,6 +126,12 @@ class ExpertReduce:
         """Return the bytes of two all-reduces in each layer. [B]."""
         return 2 * self._n_layers * self._reduce.sent_bytes(float(tokens.sum())), 0.0
 
+    def port_bytes(self, routed: StepRouting, *, tokens: NDArray[np.int64]) -> PortBytes:
+        """Return equal shares of the all-reduces. [B]."""
+        found = np.zeros((4, self._shape[1]))
+        found[:2] = self.sent_bytes(routed, tokens=tokens)[0] / self._shape[1]
+        return found
+
 
 class DispatchCombine:
     """Attention groups with their own tokens: dispatch to experts and combine.
@@ -122,7 +144,7 @@ class DispatchCombine:
         GPUs of an attention group.
     reduce_law : CollectiveLaw or None
         All-reduce within a group of more than one GPU.
-    payload_bytes : float
+    payload_bytes : tuple of float
         One copy of one token, dispatched and combined. [B]
     hidden, n_layers : int
         Width and layers of the model.
@@ -138,7 +160,7 @@ class DispatchCombine:
         *,
         tp: int,
         reduce_law: CollectiveLaw | None,
-        payload_bytes: float,
+        payload_bytes: tuple[float, float],
         hidden: int,
         n_layers: int,
         family: Family,
@@ -147,7 +169,8 @@ class DispatchCombine:
         self._exchange = exchange
         self._tp = tp
         self._reduce = _GroupReduce(reduce_law, row_bytes=hidden * 2.0)
-        self._payload_bytes = payload_bytes
+        self._payload_bytes = sum(payload_bytes)
+        self._payloads_bytes = payload_bytes
         self._n_layers = n_layers
         self._family = family
         self._n_ranks = n_ranks
@@ -181,3 +204,34 @@ class DispatchCombine:
             total = float(routed.copies_out.sum())
             remote = float(routed.node_copies_out.sum())
         return (total - remote) * self._payload_bytes + reduced, remote * self._payload_bytes
+
+    def port_bytes(self, routed: StepRouting, *, tokens: NDArray[np.int64]) -> PortBytes:
+        """Return the bytes of all dispatches, combines and all-reduces through each port. [B].
+
+        What a rank gets at dispatch it sends back at combine.
+        """
+        own = np.repeat(tokens, self._tp) / self._tp
+        total_tokens = float(own.sum())
+        found = np.zeros((4, self._n_ranks))
+        if total_tokens:
+            reduced = self._n_layers * self._reduce.sent_bytes(total_tokens)
+            found[:2] = reduced / total_tokens * own
+        if self._family is Family.ALLGATHER_REDUCESCATTER:
+            # rings and switches load all ports alike
+            copies = len(routed.copies_out) * total_tokens * (self._n_ranks - 1)
+            found[:2] += copies * self._payload_bytes / self._n_ranks
+            return found
+        if self._family in _PER_ASSIGNMENT:
+            out, into = routed.assignments_out.sum(axis=0), routed.assignments_in.sum(axis=0)
+            far = routed.remote_assignments_out, routed.remote_assignments_in
+        else:
+            out, into = routed.copies_out.sum(axis=0), routed.copies_in.sum(axis=0)
+            far = routed.node_copies_out, routed.node_copies_in
+        dispatch, combine = self._payloads_bytes
+        far_out, far_in = far[0].sum(axis=0), far[1].sum(axis=0)
+        out, into = out - far_out, into - far_in
+        found[2] = dispatch * far_out + combine * far_in
+        found[3] = dispatch * far_in + combine * far_out
+        found[0] += dispatch * out + combine * into
+        found[1] += dispatch * into + combine * out
+        return found

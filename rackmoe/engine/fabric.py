@@ -203,20 +203,27 @@ class Fabric:
         self._touch(links)
         return transfer
 
-    def cancel(self, transfer: Transfer) -> None:
+    def cancel(self, transfer: Transfer) -> float:
         """Take a transfer off the links; its event never succeeds.
 
         Parameters
         ----------
         transfer : Transfer
             A transfer of this fabric; one that is over is left alone.
+
+        Returns
+        -------
+        float
+            What had not been moved. [B]
         """
-        slot = transfer.slot
+        slot, now_ps = transfer.slot, int(self.env.now)
         if slot < 0:
-            return
+            return 0.0
+        left_bytes = self._table.left_bytes(slot, now_ps=now_ps)
         self._touch(self._table.path(slot))
-        self._table.remove(slot, now_ps=int(self.env.now))
+        self._table.remove(slot, now_ps=now_ps)
         self._release(slot)
+        return left_bytes
 
     def set_capacity(self, link: int, *, capacity_bytes_per_s: float) -> None:
         """Change the capacity of a link; transfers stall on one without capacity.
@@ -291,6 +298,10 @@ class Fabric:
             Which links.
         """
         return np.asarray(self._table.link_counts[N_ON, links])
+
+    def n_on(self, link: int) -> int:
+        """Return how many transfers cross one link."""
+        return int(self._table.link_counts[N_ON, link])
 
     def on_change(self, links: Sequence[int], *, callback: Callable[[], None]) -> None:
         """Call back, at most once per solve, when rate or capacity of a link changes.

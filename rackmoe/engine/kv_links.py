@@ -1,66 +1,80 @@
 """How KV caches travel from prefill to decode replicas over the fabric."""
 
-import numpy as np
+from dataclasses import dataclass, field
+
 import simpy
 
 from rackmoe.engine.clock import to_picoseconds
-from rackmoe.engine.fabric import Fabric
-from rackmoe.engine.pool_plan import PoolPlan
+from rackmoe.engine.fabric import Transfer
+from rackmoe.engine.interconnect import Interconnect
 from rackmoe.engine.replica import Replica
 from rackmoe.hardware.machine import Machine
 from rackmoe.model.cache import index_bytes_per_token, kv_bytes_per_token
-from rackmoe.records import Table, Tier
 from rackmoe.scenario.resolved import Scenario
 
 __all__ = ["KvLinks", "build_kv_links"]
+
+_NO_NIC = -1
+
+
+@dataclass(slots=True)
+class _Sending:
+    """One cache on its way: a transfer for each GPU pair and NIC."""
+
+    arrived: simpy.Event
+    is_cancelled: bool = False
+    transfers: dict[tuple[int, int, int], tuple[Transfer, tuple[int, ...]]] = field(
+        default_factory=dict
+    )
 
 
 class KvLinks:
     """Moves KV caches over the ports of the GPUs that hold them.
 
     Each GPU of the target group fetches its share, or its copy, from a GPU of the
-    source group at the same time, so one transfer stands for all of them.
+    source group, striped over its NICs, all at the same time. Where the target group
+    has more GPUs than the source group, the others take theirs from a neighbor.
 
     Parameters
     ----------
-    env : simpy.Environment
-        The clock.
+    net : Interconnect
+        The ports.
     machine : Machine
-        Ports and latencies.
-    n_gpus : int
-        GPUs of the machine.
+        Latencies.
     is_scale_up : bool
-        Whether caches travel over the scale-up fabric instead of the NICs.
+        Whether caches travel over the scale-up fabric instead of the NICs, where
+        both GPUs are in one domain.
     setup_s : float
         Handshake of one request. [s]
     token_bytes : float
         Cache of one token that one GPU of the target fetches. [B]
+
+    Attributes
+    ----------
+    net : Interconnect
+        The ports.
+    n_shared : int
+        Transfers that met another one at their last port.
     """
 
     def __init__(
         self,
-        env: simpy.Environment,
+        net: Interconnect,
         *,
         machine: Machine,
-        n_gpus: int,
         is_scale_up: bool,
         setup_s: float,
         token_bytes: float,
     ) -> None:
-        self._env = env
-        self._n_gpus = n_gpus
+        self._env = net.env
+        self.net = net
+        self._is_scale_up = is_scale_up
         self._token_bytes = token_bytes
-        self._tier = Tier.SCALE_UP if is_scale_up else Tier.SCALE_OUT
         up, out = machine.scale_up, machine.scale_out
-        if is_scale_up:
-            port = up.gpu_bandwidth_bytes_per_s * up.copy_frac
-            self._latency_s = setup_s + up.latency_s
-        else:
-            port = out.nic_bandwidth_bytes_per_s * out.nics_per_gpu * out.copy_frac
-            self._latency_s = setup_s + 2 * out.endpoint_latency_s + out.switch_latency_s
-        names = [f"gpu{g}.{way}" for way in ("out", "in") for g in range(n_gpus)]
-        self._fabric = Fabric(env, np.full(2 * n_gpus, port), names=names)
-        self._port_bytes_per_s = port
+        self._up_latency_s = setup_s + up.latency_s
+        self._out_latency_s = setup_s + 2 * out.endpoint_latency_s + out.switch_latency_s
+        self._sendings: dict[simpy.Event, _Sending] = {}
+        self.n_shared = 0
 
     def send(
         self,
@@ -86,58 +100,100 @@ class KvLinks:
         simpy.Event
             Succeeds at the end of the transfer.
         """
-        links = (
-            source.first_gpu + groups[0] * source.tp,
-            self._n_gpus + target.first_gpu + groups[1] * target.tp,
-        )
-        arrived = self._env.event()
-        ready = self._env.timeout(to_picoseconds(self._latency_s))
+        first = source.first_gpu + groups[0] * source.tp
+        goal = target.first_gpu + groups[1] * target.tp
+        pairs = [(first + k, goal + k) for k in range(min(source.tp, target.tp))]
+        is_up = self._goes_up(*pairs[0])
+        sending = _Sending(self._env.event())
+        self._sendings[sending.arrived] = sending
+        latency_s = self._up_latency_s if is_up else self._out_latency_s
+        ready = self._env.timeout(to_picoseconds(latency_s))
         n_bytes = n_tokens * self._token_bytes
-        ready.callbacks.append(lambda _: self._move(links, n_bytes, arrived))
-        return arrived
+        ready.callbacks.append(lambda _: self._start(sending, pairs, n_bytes))
+        return sending.arrived
 
-    def write(self, table: Table) -> None:
-        """Append the ports that carried anything to the link table.
+    def cancel(self, arrived: simpy.Event) -> None:
+        """Give up a cache that is on its way; its event never succeeds.
 
         Parameters
         ----------
-        table : Table
-            The link table.
+        arrived : simpy.Event
+            What `send` returned.
         """
-        counters = self._fabric.counters()
-        moved = counters.moved_bytes.sum(axis=0)
-        for gpu in range(self._n_gpus):
-            sent, received = moved[gpu], moved[self._n_gpus + gpu]
-            if sent or received:
-                busy_s = max(counters.busy_s[gpu], counters.busy_s[self._n_gpus + gpu])
-                row = (-1, gpu, self._tier, self._port_bytes_per_s, sent, received, busy_s)
-                table.append_row(row)
-
-    def _move(self, links: tuple[int, int], n_bytes: float, arrived: simpy.Event) -> None:
-        if links[0] == links[1] - self._n_gpus:
-            arrived.succeed()
+        sending = self._sendings.pop(arrived, None)
+        if sending is None:
             return
-        transfer = self._fabric.transfer(links, n_bytes=n_bytes)
+        sending.is_cancelled = True
+        self.net.sample()
+        for transfer, _ in sending.transfers.values():
+            self.net.fabric.cancel(transfer)
 
-        def arrive(_: simpy.Event) -> None:
-            arrived.succeed()
+    def reroute(self) -> None:
+        """Move what is left of transfers over a dead NIC to the NIC that serves instead."""
+        for sending in self._sendings.values():
+            for key, (transfer, path) in tuple(sending.transfers.items()):
+                wanted = self._path(*key)
+                if wanted != path and transfer.slot >= 0:
+                    left_bytes = self.net.fabric.cancel(transfer)
+                    self._move(sending, key, left_bytes)
 
-        transfer.callbacks.append(arrive)
+    def _start(self, sending: _Sending, pairs: list[tuple[int, int]], n_bytes: float) -> None:
+        if sending.is_cancelled:
+            return
+        self.net.sample()
+        for source, target in pairs:
+            if source == target:
+                continue
+            n_stripes = 1 if self._goes_up(source, target) else self.net.links.nics_per_gpu
+            for nic in range(n_stripes):
+                self._move(sending, (source, target, nic), n_bytes / n_stripes)
+        if not sending.transfers:
+            self._finish(sending)
+
+    def _move(self, sending: _Sending, key: tuple[int, int, int], n_bytes: float) -> None:
+        path = self._path(*key)
+        fabric = self.net.fabric
+        self.n_shared += fabric.n_on(path[-1]) > 0
+        transfer = fabric.transfer(path, n_bytes=n_bytes)
+        sending.transfers[key] = transfer, path
+        transfer.callbacks.append(lambda _: self._done(sending, key))
+
+    def _done(self, sending: _Sending, key: tuple[int, int, int]) -> None:
+        self.net.sample()
+        del sending.transfers[key]
+        if not sending.transfers:
+            self._finish(sending)
+
+    def _finish(self, sending: _Sending) -> None:
+        del self._sendings[sending.arrived]
+        sending.arrived.succeed()
+
+    def _goes_up(self, source: int, target: int) -> bool:
+        domain = self.net.links.gpu_domain
+        return self._is_scale_up and bool(domain[source] == domain[target])
+
+    def _path(self, source: int, target: int, nic: int) -> tuple[int, ...]:
+        links = self.net.links
+        if self._goes_up(source, target):
+            return links.scale_up_path(source, destination=target)
+        own = source * links.nics_per_gpu + nic, target * links.nics_per_gpu + nic
+        serving = self.net.ports.serving_nic
+        nics = int(serving[own[0]]), int(serving[own[1]])
+        if _NO_NIC in nics:
+            # nothing to turn to: the transfer waits for the repair
+            nics = own
+        return links.nic_path(source, destination=target, nics=nics)
 
 
-def build_kv_links(
-    env: simpy.Environment, *, scenario: Scenario, plans: list[PoolPlan]
-) -> KvLinks | None:
+def build_kv_links(scenario: Scenario, *, net: Interconnect) -> KvLinks | None:
     """Return the way of the KV caches of a scenario.
 
     Parameters
     ----------
-    env : simpy.Environment
-        The clock.
     scenario : Scenario
         The scenario.
-    plans : list of PoolPlan
-        Its pools.
+    net : Interconnect
+        The ports of its machine.
 
     Returns
     -------
@@ -150,10 +206,9 @@ def build_kv_links(
     transfer = scenario.backend.kv_transfer
     per_token = kv_bytes_per_token(scenario.arch, kv_dtype=scenario.kv_dtype, tp=decode.tp)
     return KvLinks(
-        env,
+        net,
         machine=scenario.machine,
-        n_gpus=sum(plan.pool.n_gpus for plan in plans),
-        is_scale_up=transfer.path == "scale_up",
+        is_scale_up=scenario.kv_path == "scale_up",
         setup_s=transfer.setup_s.value,
         token_bytes=per_token + index_bytes_per_token(scenario.arch),
     )

@@ -163,6 +163,30 @@ class MachineLinks:
         other = destination * self.nics_per_gpu + nic
         return self._between_nics(one, other)
 
+    def nic_path(self, source: int, *, destination: int, nics: tuple[int, int]) -> tuple[int, ...]:
+        """Return the links from GPU to GPU through given NICs of their nodes.
+
+        A NIC of a neighbor is reached over scale-up.
+
+        Parameters
+        ----------
+        source, destination : int
+            Two GPUs.
+        nics : tuple of int
+            NIC that sends and NIC that receives, by their numbers in the machine.
+        """
+        self._check(source, destination)
+        owners = nics[0] // self.nics_per_gpu, nics[1] // self.nics_per_gpu
+        if nics[0] == nics[1]:
+            # both use the one NIC that is left: they are neighbors
+            return self.scale_up_path(source, destination=destination)
+        links = self._between_nics(*nics)
+        if owners[0] != source:
+            links = (*self.scale_up_path(source, destination=owners[0]), *links)
+        if owners[1] != destination:
+            links = (*links, *self.scale_up_path(owners[1], destination=destination))
+        return links
+
     def forwarded_path(self, source: int, *, destination: int) -> tuple[int, ...]:
         """Return the links from GPU to GPU by way of a neighbor on the right rail.
 

@@ -30,6 +30,8 @@ class StepTotals:
         Attention kernels, mean over the ranks. [s]
     imbalance : float
         Load of the busiest rank over the mean, mean over the layers.
+    port_bytes : ndarray of shape (4, n_ranks) or None
+        Bytes of each rank: scale-up out and in, scale-out out and in. [B]
     """
 
     by_peak_flop: NDArray[np.float64]
@@ -38,6 +40,7 @@ class StepTotals:
     scale_out_bytes: float
     attention_s: float
     imbalance: float
+    port_bytes: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +70,16 @@ class PlannedStep:
     host_step_s: float
     host_gap_s: float
     batch: StepBatch
+
+    @property
+    def exchange_s(self) -> NDArray[np.float64]:
+        """Time that the busier port of each rank needs for all exchanges. [s]."""
+        found = np.zeros(self.times[0].shape[1])
+        for one in self.times:
+            for exchange in (one.dispatch, one.combine):
+                if exchange is not None:
+                    found += np.maximum(exchange.egress_s, exchange.ingress_s).sum(axis=0)
+        return found
 
     @property
     def duration_s(self) -> float:

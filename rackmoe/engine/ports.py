@@ -14,6 +14,9 @@ from rackmoe.network.arbitration import Arbitration, collective_capacity_bytes_p
 
 __all__ = ["Gpu", "Nic", "NvlinkPort", "Ports", "SwitchChip"]
 
+_FULL_FRAC = 1.0 - 1e-9
+"""Used share of a port from which its transfers count as bound by it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NvlinkPort:
@@ -212,6 +215,7 @@ class Ports:
         self.chips = tuple(
             SwitchChip(index=c, ports=self) for c in range(links.n_links_to_chip.shape[1])
         )
+        self.serving_nic = np.arange(links.nic.shape[1])
 
     def capacities_bytes_per_s(self, pair: NDArray[np.int64]) -> tuple[float, float]:
         """Return the capacities of a pair of links.
@@ -288,6 +292,55 @@ class Ports:
             live_frac = float(live[gpu] / nominal[gpu])
             self.scale(self.links.scale_up[:, gpu], live_frac=live_frac)
 
+    def find_serving_nics(self) -> None:
+        """Let NICs that are down be served by the next one of their node that works.
+
+        `serving_nic` holds the result, -1 where no NIC of the node works.
+        """
+        links = self.links
+        works = (self.fabric.capacity_bytes_per_s[links.nic] > 0.0).all(axis=0)
+        node = np.repeat(links.gpu_node, links.nics_per_gpu)
+        for nic in range(works.size):
+            near = np.flatnonzero(works & (node == node[nic]))
+            if works[nic] or not near.size:
+                self.serving_nic[nic] = nic if works[nic] else -1
+            else:
+                self.serving_nic[nic] = near[np.searchsorted(near, nic) % near.size]
+
+    def nic_slowdown(
+        self, way: int, *, gpus: NDArray[np.int64], n_peers: int
+    ) -> NDArray[np.float64]:
+        """Return how much slower than nominal a collective runs over the NICs of GPUs.
+
+        Two GPUs that are served by one NIC share it.
+
+        Parameters
+        ----------
+        way : int
+            0 for out, 1 for in.
+        gpus : ndarray of shape (n,)
+            The ranks of a group.
+        n_peers : int
+            Ranks that each rank exchanges data with at the same time.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Nominal over present capacity; infinite where no NIC of the node works.
+        """
+        per_gpu = self.links.nics_per_gpu
+        n_served = np.bincount(self.serving_nic[self.serving_nic >= 0], minlength=1)
+        speed = np.zeros(gpus.size)
+        for k in range(per_gpu):
+            serving = self.serving_nic[gpus * per_gpu + k]
+            is_there = serving >= 0
+            links = self.links.nic[way, np.maximum(serving, 0)]
+            slow = self.collective_slowdown(links, n_peers=n_peers)
+            shared = n_served[np.maximum(serving, 0)]
+            speed += np.where(is_there, 1.0 / (slow * np.maximum(shared, 1)), 0.0)
+        never = np.full(gpus.size, np.inf)
+        return np.asarray(np.divide(per_gpu, speed, out=never, where=speed > 0.0))
+
     def collective_slowdown(
         self, links: NDArray[np.int64], *, n_peers: int
     ) -> NDArray[np.float64]:
@@ -306,12 +359,16 @@ class Ports:
             Nominal over present capacity, for `Slowdown`; infinite for a dead
             port, whose rank has to leave the group.
         """
+        capacity = self.fabric.capacity_bytes_per_s[links]
+        rates = self.fabric.rates_on(links)
+        # transfers that fill what is reserved for nobody else would take the whole port
+        is_full = (rates > 0.0) & (self.used_bytes_per_s(links) >= _FULL_FRAC * capacity)
         present = collective_capacity_bytes_per_s(
-            self.fabric.capacity_bytes_per_s[links],
+            capacity,
             arbitration=self._arbitration,
             n_collective_flows=n_peers,
             n_foreign_flows=self.fabric.transfers_on(links),
-            foreign_bytes_per_s=self.fabric.rates_on(links),
+            foreign_bytes_per_s=np.where(is_full, capacity, rates),
         )
         nominal = self._nominal[links]
         slow = np.full(links.size, np.inf)

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import simpy
@@ -15,6 +16,17 @@ from rackmoe.records import Pool
 from rackmoe.serving.batching import Preempted, PrefillChunk
 
 __all__ = ["Rack"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Flight:
+    """A cache on its way."""
+
+    source: Replica
+    chunk: PrefillChunk
+    target: Replica
+    group: int
+    arrived: simpy.Event
 
 
 class Rack:
@@ -49,6 +61,8 @@ class Rack:
         self._entrances: tuple[Replica, ...] = ()
         self._decoders: tuple[Replica, ...] = ()
         self._handed_over: deque[tuple[Replica | None, PrefillChunk]] = deque()
+        self._flights: dict[int, _Flight] = {}
+        self._stranded: deque[int] = deque()
 
     def install(self, replicas: Sequence[Replica]) -> None:
         """Take the replicas into service.
@@ -76,7 +90,7 @@ class Rack:
         if self._is_prefilled:
             self._take_prefilled(request, n_tokens)
             return
-        self._least_loaded(self._entrances).enqueue(request, n_tokens=n_tokens)
+        self._enqueue(request)
 
     # ------------------------------------------------------------------ hooks of the replicas
     def prompt_done(self, replica: Replica, *, chunk: PrefillChunk) -> None:
@@ -113,10 +127,80 @@ class Rack:
             ledger.cut_short(request, now=now_ps(self._env))
             self._tell_later(request, replica)
             return
-        target = replica
         if replica.pool is Pool.DECODE:
-            target = self._least_loaded(self._entrances)
-        target.enqueue(request, n_tokens=ledger.context(request), is_urgent=True)
+            self._enqueue(request, is_urgent=True)
+        else:
+            replica.enqueue(request, n_tokens=ledger.context(request), is_urgent=True)
+
+    # ------------------------------------------------------------------ faults
+    def take_out(self, replica: Replica) -> None:
+        """Take a failed replica out of service; the others do its requests again.
+
+        Parameters
+        ----------
+        replica : Replica
+            One that is in service.
+        """
+        lost = replica.fail()
+        waiting, self._handed_over = self._handed_over, deque()
+        caches = [chunk.request for source, chunk in waiting if source is replica]
+        for flight in tuple(self._flights.values()):
+            if replica in {flight.source, flight.target}:
+                caches.extend(self._break_off(flight, replica))
+        self._handed_over.extend(one for one in waiting if one[0] is not replica)
+        for request in caches:
+            # the token that came with the cache never got out
+            self._ledger.remaining[request] += 1
+        for request in (*lost, *caches):
+            self._do_again(request)
+        self._place()
+
+    def put_back(self, replica: Replica) -> None:
+        """Take a repaired replica into service again.
+
+        Parameters
+        ----------
+        replica : Replica
+            One that was taken out.
+        """
+        replica.repair()
+        stranded, self._stranded = self._stranded, deque()
+        for request in stranded:
+            self._enqueue(request)
+        self._place()
+
+    def _break_off(self, flight: _Flight, failed: Replica) -> list[int]:
+        """Stop a transfer one end of which failed; return the request if its cache is lost."""
+        request = flight.chunk.request
+        del self._flights[request]
+        if self._links is not None:
+            self._links.cancel(flight.arrived)
+        if flight.target is failed:
+            self._handed_over.append((flight.source, flight.chunk))
+            return []
+        n_tokens = flight.chunk.past_tokens + flight.chunk.n_tokens
+        flight.target.batcher.release(flight.group, n_tokens)
+        return [request]
+
+    def _do_again(self, request: int) -> None:
+        """Queue a request whose replica failed."""
+        ledger = self._ledger
+        if ledger.scheduled[request] != NEVER:
+            ledger.n_preemptions[request] += 1
+        if self._can_hold(ledger.context(request)):
+            self._enqueue(request)
+        else:
+            ledger.cut_short(request, now=now_ps(self._env))
+            self._tell_later(request)
+
+    def _enqueue(self, request: int, *, is_urgent: bool = False) -> None:
+        """Give a prompt to the least loaded replica, or keep it until there is one."""
+        up = tuple(replica for replica in self._entrances if replica.is_up)
+        if not up:
+            self._stranded.append(request)
+            return
+        n_tokens = self._ledger.context(request)
+        self._least_loaded(up).enqueue(request, n_tokens=n_tokens, is_urgent=is_urgent)
 
     # ------------------------------------------------------------------ internals
     @property
@@ -162,7 +246,8 @@ class Rack:
             self._send(source, chunk, *spot)
 
     def _reserve(self, n_tokens: int) -> tuple[Replica, int] | None:
-        ordered = sorted(self._decoders, key=lambda r: (r.batcher.load_tokens, r.index))
+        up = [replica for replica in self._decoders if replica.is_up]
+        ordered = sorted(up, key=lambda r: (r.batcher.load_tokens, r.index))
         for replica in ordered:
             group = replica.batcher.reserve(n_tokens)
             if group is not None:
@@ -181,12 +266,16 @@ class Rack:
             groups=(chunk.group, group),
             n_tokens=chunk.past_tokens + chunk.n_tokens,
         )
+        self._flights[chunk.request] = _Flight(
+            source=source, chunk=chunk, target=target, group=group, arrived=event
+        )
         event.callbacks.append(lambda _: self._arrive(source, chunk, target, group))
 
     def _arrive(
         self, source: Replica | None, chunk: PrefillChunk, target: Replica, group: int
     ) -> None:
         ledger, request = self._ledger, chunk.request
+        self._flights.pop(request, None)
         ledger.transfer_end[request] = now_ps(self._env)
         if source is not None:
             self._leave(source, chunk)

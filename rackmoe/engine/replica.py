@@ -207,6 +207,8 @@ class Replica:
             try:
                 yield from self._run_steps()
             except simpy.Interrupt:
+                if self.is_up:
+                    raise
                 self._is_asleep = self._is_repeating = False
                 self._idle = None
                 for watch in self.watches:
@@ -364,7 +366,7 @@ class Replica:
     def _end_prompt(self, chunk: PrefillChunk, now: int) -> None:
         """Emit the token that completes a prompt, and decode on or hand the request over."""
         ledger, request = self._ledger, chunk.request
-        del self._prompts[request]
+        self._prompts.pop(request, None)
         if ledger.prefill_end[request] == NEVER:
             ledger.prefill_end[request] = now
         ledger.remaining[request] -= 1

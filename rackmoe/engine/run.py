@@ -1,8 +1,8 @@
 """One run on the clock: from requests to records."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import simpy
@@ -12,7 +12,8 @@ from simpy.core import EmptySchedule
 from rackmoe.engine.assembly import build_replicas, plan_pool
 from rackmoe.engine.client import ClosedLoopClient, MeasuredRequests, OpenLoopClient
 from rackmoe.engine.clock import PICOSECONDS_PER_S, now_ps, to_picoseconds, to_seconds
-from rackmoe.engine.kv_links import build_kv_links
+from rackmoe.engine.fabric_run import FabricRun
+from rackmoe.engine.interconnect import HotLink, hot_links
 from rackmoe.engine.ledger import Ledger
 from rackmoe.engine.pool_plan import PoolPlan
 from rackmoe.engine.prefix_caches import install_prefix_caches
@@ -54,6 +55,10 @@ class EngineRun:
         When the run ended. [s]
     warnings : tuple of str
         What a reader of the figures has to know.
+    notes : mapping of str to str
+        What audits and faults found.
+    hot_links : tuple of HotLink
+        The busiest ports, the hottest first.
     """
 
     records: Records
@@ -63,6 +68,8 @@ class EngineRun:
     n_unfinished: int
     end_s: float
     warnings: tuple[str, ...]
+    notes: Mapping[str, str] = field(default_factory=dict)
+    hot_links: tuple[HotLink, ...] = ()
 
 
 def run_engine(
@@ -114,16 +121,17 @@ def run_engine(
     ledger.trace_row[:] = _trace_rows(plans, len(requests), streams)
     records = Records(requests.application_names)
     measured = MeasuredRequests(env, is_measured=is_measured)
-    links = build_kv_links(env, scenario=scenario, plans=plans)
+    fabric = FabricRun(env, scenario=scenario, plans=plans)
     rack = Rack(
         env,
         ledger=ledger,
-        links=links,
+        links=fabric.kv,
         ended=lambda ids: _ended(measured, client, ids),
         is_prefilled=scenario.document.workload.is_prefilled,
     )
     replicas = build_replicas(env, plans=plans, ledger=ledger, steps=records.steps, hooks=rack)
     rack.install(replicas)
+    fabric.attach(replicas, rack=rack, streams=streams)
     cache_warnings = install_prefix_caches(
         replicas, requests=requests, choice=scenario.document.prefix_cache
     )
@@ -138,8 +146,7 @@ def run_engine(
     for replica in replicas:
         replica.settle()
     ledger.write(records.requests)
-    if links is not None:
-        links.write(records.links)
+    fabric.write(records.links)
     for plan in plans:
         plan.law.write_experts(records.experts)
     pools = tuple(names.index(r.pool.name.lower()) for r in replicas)
@@ -150,7 +157,13 @@ def run_engine(
         n_arrived=len(records.requests),
         n_unfinished=measured.n_left,
         end_s=to_seconds(now_ps(env)),
-        warnings=(*cache_warnings, *_warnings(ledger, n_unfinished=measured.n_left)),
+        warnings=(
+            *cache_warnings,
+            *_warnings(ledger, n_unfinished=measured.n_left),
+            *fabric.warnings(),
+        ),
+        notes=fabric.notes(),
+        hot_links=hot_links(records.links),
     )
 
 
@@ -190,9 +203,7 @@ def _ended(
     client.ended(requests)
 
 
-def _set_priorities(
-    replicas: list[Replica], scenario: Scenario, requests: RequestTable
-) -> None:
+def _set_priorities(replicas: list[Replica], scenario: Scenario, requests: RequestTable) -> None:
     """Let replicas know which application goes first, where any does."""
     priorities = np.array([one.priority for one in scenario.document.workload.parts.values()])
     if (priorities != priorities[0]).any():

@@ -142,7 +142,11 @@ class StepLaw:
         PlannedStep
             The clocks of all ranks and the work.
         """
-        parts = split_batch(batch, running=running) if self._is_two_batch else whole_batch(batch, running=running)
+        parts = (
+            split_batch(batch, running=running)
+            if self._is_two_batch
+            else whole_batch(batch, running=running)
+        )
         times: list[LayerTimes] = []
         totals: list[StepTotals] = []
         for part in parts:
@@ -211,6 +215,7 @@ class StepLaw:
             scale_out_bytes=sent[1],
             attention_s=attention_s,
             imbalance=float(routed.imbalance().mean()),
+            port_bytes=self._exchanges.port_bytes(routed, tokens=self._rows(batch)),
         )
         return times, total
 
@@ -381,7 +386,14 @@ def _sum_totals(totals: list[StepTotals]) -> StepTotals:
         scale_out_bytes=first.scale_out_bytes + second.scale_out_bytes,
         attention_s=first.attention_s + second.attention_s,
         imbalance=(first.imbalance + second.imbalance) / 2,
+        port_bytes=_sum_ports(first.port_bytes, second.port_bytes),
     )
+
+
+def _sum_ports(
+    first: NDArray[np.float64] | None, second: NDArray[np.float64] | None
+) -> NDArray[np.float64] | None:
+    return second if first is None else first if second is None else first + second
 
 
 def _parts_s(times: list[LayerTimes], plan: StepPlan | TwoBatchPlan) -> NDArray[np.float64]:

@@ -212,6 +212,12 @@ class FlowTable:
         )
         return due[:n_due].tolist(), int(next_ps)
 
+    def left_bytes(self, slot: int, *, now_ps: int) -> float:
+        """Return what a flow has yet to move at a time not before its last update. [B]."""
+        went_s = (now_ps - int(self.flow_counts[SINCE_PS, slot])) / PS_PER_S
+        left = self.flow_values[LEFT, slot] - self.flow_values[RATE, slot] * went_s
+        return max(float(left), 0.0)
+
     def path(self, slot: int) -> list[int]:
         """Return the links of a flow, also of one that was just removed.
 
@@ -238,9 +244,7 @@ class FlowTable:
         """
         moved_bytes = self.moved_bytes.copy()
         for f in self.active[: self.active[-1]].tolist():
-            went_s = (now_ps - int(self.flow_counts[SINCE_PS, f])) / PS_PER_S
-            left_bytes = self.flow_values[LEFT, f] - self.flow_values[RATE, f] * went_s
-            sent_bytes = self.flow_values[SIZE, f] - max(left_bytes, 0.0)
+            sent_bytes = self.flow_values[SIZE, f] - self.left_bytes(f, now_ps=now_ps)
             moved_bytes[self.flow_counts[CLASS, f], self.path(f)] += sent_bytes
         return moved_bytes
 

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from rackmoe.errors import ConfigError
 from rackmoe.scenario.deployment import Deployment, Experts
+from rackmoe.scenario.simulation import Simulation
 from rackmoe.scenario.workload import Slo, Workload
 from rackmoe.schema.documents import Document, document_schema, validate_tree
 from rackmoe.schema.overrides import (
@@ -119,7 +120,7 @@ class ScenarioDocument(Document):
     ----------
     title : str
         What is simulated, for people.
-    hardware, model, backend, deployment, experts, prefix_cache, workload, slo
+    hardware, model, backend, deployment, experts, prefix_cache, workload, slo, simulation
         The parts.
     notes : str
         Anything a reader should know.
@@ -135,6 +136,7 @@ class ScenarioDocument(Document):
     prefix_cache: PrefixCacheChoice | None = None
     workload: Workload
     slo: Slo = Field(default_factory=Slo)
+    simulation: Simulation = Field(default_factory=Simulation)
     notes: str = ""
 
 

@@ -81,6 +81,11 @@ class Scenario:
         """Format of expert outputs on their way back."""
         return self.document.model.combine
 
+    @property
+    def kv_path(self) -> str:
+        """How KV caches travel from prefill to decode."""
+        return self.document.simulation.kv_path or self.backend.kv_transfer.path
+
     def n_ranks(self, pool: Pool) -> int:
         """Return the ranks over which a pool spreads whole experts.
 

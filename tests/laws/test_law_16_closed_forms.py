@@ -76,5 +76,6 @@ def test_a_cache_arrives_after_latency_and_bytes_over_bandwidth(small_files):
     took_s = request.transfer_end_s - request.prefill_end_s
     assert took_s == pytest.approx(latency_s + n_bytes / bandwidth, abs=3e-12)
     links = run.records.to_frame("links")
+    links = links[links["tier"] == "scale_out"]
     assert links["sent_bytes"].sum() == pytest.approx(n_bytes, rel=1e-9)
     assert links["received_bytes"].sum() == pytest.approx(n_bytes, rel=1e-9)

@@ -50,7 +50,7 @@ def build(family, *, tp=1, n_ranks=2, exchange=None):
         exchange or Told(),
         tp=tp,
         reduce_law=Reduce(tp) if tp > 1 else None,
-        payload_bytes=10.0,
+        payload_bytes=(4.0, 6.0),
         hidden=5,
         n_layers=3,
         family=family,
@@ -127,3 +127,21 @@ def test_reductions_within_groups_are_sent_too():
     # 3 layers x 3 rows x 10 B x 2 passes x (2 - 1)
     assert up == 4 * (4 - 1) * 10 + 3 * 30 * 2
     assert out == 4 * 1 * 10
+
+
+def test_what_a_rank_gets_at_dispatch_it_sends_back_at_combine():
+    step = StepRouting.zeros(n_layers=1, n_experts=4, n_ranks=2)
+    step.copies_out[0] = 4.0, 1.0
+    step.copies_in[0] = 1.0, 4.0
+    step.node_copies_out[0] = 3.0, 0.0
+    step.node_copies_in[0] = 0.0, 3.0
+    found = build(Family.DEEPEP_NORMAL).port_bytes(step, tokens=TOKENS)
+    # 1 copy stays in the domain each way; 3 of 4 B out and of 6 B back over the NIC of rank 0
+    assert found.tolist() == [[10.0, 10.0], [10.0, 10.0], [12.0, 18.0], [18.0, 12.0]]
+
+
+def test_port_bytes_add_up_to_the_sent_bytes():
+    exchanges = build(Family.ALLGATHER_REDUCESCATTER, tp=2, n_ranks=4)
+    up, out = exchanges.sent_bytes(routed(4), tokens=TOKENS)
+    found = exchanges.port_bytes(routed(4), tokens=TOKENS)
+    assert found.sum(axis=1).tolist() == pytest.approx([up, up, out, out])

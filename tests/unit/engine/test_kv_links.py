@@ -2,19 +2,16 @@
 
 from dataclasses import dataclass, replace
 
-import numpy as np
 import pytest
 import simpy
 from strategies import Case, Shape, build
 
-from rackmoe.engine.assembly import plan_pool
 from rackmoe.engine.clock import to_seconds
+from rackmoe.engine.interconnect import Interconnect
 from rackmoe.engine.kv_links import KvLinks, build_kv_links
-from rackmoe.engine.routing_sources import RoutingInputs
 from rackmoe.hardware.profile import load_machine
 from rackmoe.model.cache import kv_bytes_per_token
 from rackmoe.records import Records
-from rackmoe.streams import Streams
 
 
 @dataclass
@@ -28,6 +25,7 @@ def machine():
     up = replace(
         whole.scale_up,
         gpu_bandwidth_bytes_per_s=1e9,
+        link_bandwidth_bytes_per_s=1e9 / whole.scale_up.links_per_gpu,
         copy_frac=0.5,
         link_latency_s=1.0,
         switch_latency_s=2.0,
@@ -44,14 +42,16 @@ def machine():
 
 
 def links_of(env, *, is_scale_up=False):
+    net = Interconnect(env, machine=machine(), n_gpus=8)
     return KvLinks(
-        env,
-        machine=machine(),
-        n_gpus=4,
-        is_scale_up=is_scale_up,
-        setup_s=0.5,
-        token_bytes=1e6,
+        net, machine=machine(), is_scale_up=is_scale_up, setup_s=0.5, token_bytes=1e6
     )
+
+
+def frame_of(links):
+    records = Records()
+    links.net.write(records.links)
+    return records.to_frame("links")
 
 
 def arrival_s(env, event):
@@ -86,19 +86,75 @@ def test_two_caches_to_one_gpu_share_its_port():
     assert to_seconds(env.now) == pytest.approx(5.5 + 2.0)
 
 
-def test_groups_of_several_gpus_use_their_first():
+def test_each_nic_carries_its_share():
     env = simpy.Environment(initial_time=0)
     links = links_of(env)
-    env.run(until=links.send(Place(0, tp=2), target=Place(2, tp=1), groups=(0, 1), n_tokens=100))
-    records = Records()
-    links.write(records.links)
-    frame = records.to_frame("links")
-    assert frame["rank"].tolist() == [0, 3]
-    assert frame["sent_bytes"].tolist() == pytest.approx([1e8, 0])
-    assert frame["received_bytes"].tolist() == pytest.approx([0, 1e8])
-    assert frame["busy_s"].tolist() == pytest.approx([1.0, 1.0])
-    assert frame["capacity_bytes_per_s"].tolist() == [1e8, 1e8]
-    assert set(frame["tier"]) == {"scale_out"}
+    env.run(until=links.send(Place(0, tp=2), target=Place(2), groups=(0, 1), n_tokens=100))
+    frame = frame_of(links)
+    # the NICs are on four rails, so that all bytes cross spines
+    leaves = frame[frame["tier"] == "leaf"]
+    assert leaves["port"].tolist() == [0, 1, 6, 7]
+    assert leaves["sent_bytes"].sum() == pytest.approx(1e8)
+    assert (leaves["replica"] == -1).all()
+    frame = frame[frame["tier"] == "scale_out"]
+    assert frame["port"].tolist() == [0, 1, 6, 7]
+    assert frame["sent_bytes"].tolist() == pytest.approx([5e7, 5e7, 0, 0])
+    assert frame["received_bytes"].tolist() == pytest.approx([0, 0, 5e7, 5e7])
+    assert frame["kv_bytes"].tolist() == pytest.approx([5e7] * 4)
+    assert frame["busy_s"].tolist() == pytest.approx([1.0] * 4)
+    assert frame["capacity_bytes_per_s"].tolist() == pytest.approx([1e8] * 4)
+    # 6.5 s in all, and half of the peak while it moves
+    assert frame["mean_utilization_frac"].tolist() == pytest.approx([0.5 / 6.5] * 4)
+    assert frame["p99_utilization_frac"].tolist() == pytest.approx([0.5] * 4)
+
+
+def test_each_gpu_of_a_group_fetches_its_own_share():
+    env = simpy.Environment(initial_time=0)
+    links = links_of(env, is_scale_up=True)
+    env.run(until=links.send(Place(0, tp=2), target=Place(4, tp=2), groups=(0, 0), n_tokens=100))
+    assert to_seconds(env.now) == pytest.approx(0.5 + 4 + 0.2)
+    frame = frame_of(links)
+    assert frame["port"].tolist() == [0, 1, 4, 5]
+    assert frame["sent_bytes"].tolist() == pytest.approx([1e8, 1e8, 0, 0])
+
+
+def test_a_cache_to_another_domain_takes_the_nics():
+    env = simpy.Environment(initial_time=0)
+    net = Interconnect(env, machine=machine(), n_gpus=16)
+    links = KvLinks(net, machine=machine(), is_scale_up=True, setup_s=0.5, token_bytes=1e6)
+    env.run(until=links.send(Place(1), target=Place(12), groups=(0, 0), n_tokens=100))
+    assert set(frame_of(links)["tier"]) == {"scale_out", "leaf"}
+
+
+def test_a_cache_on_its_way_can_be_given_up():
+    env = simpy.Environment(initial_time=0)
+    links = links_of(env)
+    event = links.send(Place(0), target=Place(2), groups=(0, 0), n_tokens=100)
+    env.run(until=int(6e12))
+    links.cancel(event)
+    links.cancel(event)
+    env.run()
+    assert not event.triggered
+    frame = frame_of(links)
+    assert frame["sent_bytes"][frame["tier"] == "scale_out"].sum() == pytest.approx(5e7)
+
+
+def test_what_is_left_moves_to_the_nic_that_serves():
+    env = simpy.Environment(initial_time=0)
+    links = links_of(env)
+    event = links.send(Place(0), target=Place(2), groups=(0, 0), n_tokens=100)
+    env.run(until=int(6e12))
+    # half is there; NIC 1 of GPU 0 fails, and NIC 2 of GPU 1 takes over
+    ports = links.net.ports
+    ports.scale(ports.links.nic[:, 1], live_frac=0.0)
+    ports.find_serving_nics()
+    assert ports.serving_nic[:4].tolist() == [0, 2, 2, 3]
+    links.reroute()
+    assert arrival_s(env, event) == pytest.approx(6.5)
+    frame = frame_of(links).set_index(["tier", "port"])["sent_bytes"]
+    assert frame["scale_out", 1] == pytest.approx(2.5e7)
+    assert frame["scale_out", 2] == pytest.approx(2.5e7)
+    assert frame["scale_up", 0] == pytest.approx(2.5e7)
 
 
 def test_a_cache_that_stays_on_its_gpu_only_waits_for_the_handshake():
@@ -109,20 +165,18 @@ def test_a_cache_that_stays_on_its_gpu_only_waits_for_the_handshake():
 
 def test_aggregated_pools_need_no_links(small_files):
     scenario = build(Case(), small_files)
-    assert build_kv_links(simpy.Environment(), scenario=scenario, plans=[]) is None
+    net = Interconnect(simpy.Environment(), machine=scenario.machine, n_gpus=4)
+    assert build_kv_links(scenario, net=net) is None
 
 
 def test_the_target_decides_the_share_of_a_cache(small_files):
-    case = Case(model="grouped", pools=(Shape(), Shape(tp=2)))
-    scenario = build(case, small_files)
-    routing = RoutingInputs(scenario, streams=Streams(0))
-    plans = [plan_pool(scenario, name=name, routing=routing) for name in ("prefill", "decode")]
+    scenario = build(Case(model="grouped", pools=(Shape(), Shape(tp=2))), small_files)
     env = simpy.Environment(initial_time=0)
-    links = build_kv_links(env, scenario=scenario, plans=plans)
+    net = Interconnect(env, machine=scenario.machine, n_gpus=3)
+    links = build_kv_links(scenario, net=net)
     env.run(until=links.send(Place(0), target=Place(1), groups=(0, 0), n_tokens=10))
-    records = Records()
-    links.write(records.links)
     per_token = kv_bytes_per_token(scenario.arch, kv_dtype=scenario.kv_dtype, tp=2)
-    sent = records.to_frame("links")["sent_bytes"].to_numpy()
-    assert np.flatnonzero(sent).tolist() == [0]
-    assert sent.sum() == pytest.approx(10 * per_token)
+    frame = frame_of(links)
+    nics = frame[frame["tier"] == "scale_out"]
+    assert nics["sent_bytes"].sum() == pytest.approx(10 * per_token)
+    assert nics["port"].tolist() == [0, 1]

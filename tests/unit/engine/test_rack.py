@@ -15,6 +15,7 @@ class Noted:
 
     def __init__(self, index, pool, *, kv_blocks=10):
         self.index, self.pool = index, pool
+        self.is_up = True
         self.first_gpu, self.tp = index, 1
         self.batcher = Batcher(
             BatchLimits(

@@ -49,7 +49,11 @@ class Dense:
         self.router, self.head = Table(1e4), Table(1e5)
 
     def chunks(self, batch):
-        return batch.chunks or None
+        tokens = batch.prefill_tokens
+        if not batch.chunks:
+            return None
+        pairs = np.zeros((self._n_classes, len(tokens)))
+        return SimpleNamespace(tokens=tokens, kv_tokens=tokens, pairs=pairs, n_chunks=tokens)
 
     def attention_time_s(self, batch, *, chunks):
         rows = batch.decode_sequences + batch.prefill_tokens
@@ -90,6 +94,9 @@ class Exchanges:
 
     def sent_bytes(self, routed, *, tokens):
         return float(np.sum(tokens)), 2.0
+
+    def port_bytes(self, routed, *, tokens):
+        return np.ones((4, 1))
 
 
 def step_law(small_files, name, *, tp=1, n_groups=1, ep=1, redundant=0, **changes):

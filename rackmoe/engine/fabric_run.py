@@ -1,0 +1,169 @@
+"""The fabric of one run: its ports, KV transfers, faults and audits, put together."""
+
+from collections.abc import Sequence
+
+import simpy
+
+from rackmoe.engine.audit import Audit
+from rackmoe.engine.faults import Faults
+from rackmoe.engine.interconnect import Interconnect
+from rackmoe.engine.kv_links import build_kv_links
+from rackmoe.engine.planned import PlannedStep
+from rackmoe.engine.pool_plan import PoolPlan
+from rackmoe.engine.rack import Rack
+from rackmoe.engine.replica import Replica
+from rackmoe.engine.replica_ports import ReplicaPorts
+from rackmoe.network.arbitration import Arbitration
+from rackmoe.network.two_batch import TwoBatchPlan
+from rackmoe.records import Table
+from rackmoe.scenario.resolved import Scenario
+from rackmoe.streams import Streams
+
+__all__ = ["FabricRun"]
+
+
+class FabricRun:
+    """Everything of a run that has to do with its fabric.
+
+    Parameters
+    ----------
+    env : simpy.Environment
+        The clock.
+    scenario : Scenario
+        The scenario.
+    plans : sequence of PoolPlan
+        Its pools.
+
+    Attributes
+    ----------
+    net : Interconnect
+        The ports.
+    kv : KvLinks or None
+        The way of the KV caches; None if the pools are aggregated.
+    ports : tuple of ReplicaPorts
+        Ports of each replica.
+    """
+
+    def __init__(
+        self, env: simpy.Environment, *, scenario: Scenario, plans: Sequence[PoolPlan]
+    ) -> None:
+        self._scenario = scenario
+        self._plans = plans
+        n_gpus = sum(plan.pool.n_gpus for plan in plans)
+        self.net = Interconnect(env, machine=scenario.machine, n_gpus=n_gpus)
+        self.kv = build_kv_links(scenario, net=self.net)
+        self.ports: tuple[ReplicaPorts, ...] = ()
+        self._faults: Faults | None = None
+        self._audits: dict[int, Audit] = {}
+        self._validity = _Validity()
+
+    def attach(self, replicas: Sequence[Replica], *, rack: Rack, streams: Streams) -> None:
+        """Couple the replicas with their ports, and put the faults on the clock.
+
+        Parameters
+        ----------
+        replicas : sequence of Replica
+            In the order of the pools.
+        rack : Rack
+            Takes failed replicas out.
+        streams : Streams
+            Random streams of the run.
+        """
+        choice = self._scenario.document.simulation
+        plans = [plan for plan in self._plans for _ in range(plan.pool.replicas)]
+        found: list[ReplicaPorts] = []
+        for replica, plan in zip(replicas, plans, strict=True):
+            found.append(self._ports_of(replica, plan.pool.n_gpus_per_replica))
+            replica.watches.append(found[-1])
+            replica.watches.append(self._validity)
+            if choice.audit:
+                rng = streams.rng(f"audit {replica.index}")
+                audit = self._audits[replica.index] = Audit(choice.audit, rng=rng)
+                replica.watches.append(audit)
+        self.ports = tuple(found)
+        if choice.faults:
+            self._faults = Faults(
+                self.net,
+                machine=self._scenario.machine,
+                rack=rack,
+                ports=self.ports,
+                kv=self.kv,
+                streams=streams,
+            )
+            self._faults.start(choice.faults)
+
+    def write(self, table: Table) -> None:
+        """Append the ports that carried anything to the link table.
+
+        Parameters
+        ----------
+        table : Table
+            The link table.
+        """
+        self.net.write(table)
+
+    def notes(self) -> dict[str, str]:
+        """Return what audits and faults found, by topic."""
+        found: dict[str, str] = {}
+        for index, audit in self._audits.items():
+            report = audit.report()
+            if report is not None:
+                found[f"audit.replica_{index}"] = str(report)
+        if self._faults is not None:
+            found["faults"] = (
+                f"{self._faults.n_faults} faults; replicas out of service for "
+                f"{self._faults.out_s:.6g} s in all"
+            )
+        return found
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return where the closed forms of the run are known to fall short."""
+        if self._scenario.document.simulation.fidelity != "auto":
+            return ()
+        found: list[str] = []
+        if self._validity.n_network_bound:
+            found.append(
+                f"{self._validity.n_network_bound} steps of two micro-batches waited for the "
+                "network; exchanges that share ports make such steps 3 to 15 % longer than planned"
+            )
+        is_met = any(one.n_changes for one in self.ports)
+        is_strict = self.net.arbitration is Arbitration.PRIORITY
+        if self.kv is not None and self.kv.n_shared and is_met and not is_strict:
+            found.append(
+                f"{self.kv.n_shared} KV transfers met others at a port that exchanges use; the "
+                "closed form is up to 30 % low there; compare with simulation.kv_path: scale_out"
+            )
+        return tuple(found)
+
+    def _ports_of(self, replica: Replica, n_gpus: int) -> ReplicaPorts:
+        gpus = range(replica.first_gpu, replica.first_gpu + n_gpus)
+        self.net.own(gpus, replica=replica.index)
+        # as the laws see it: a group that fits into a domain is in one
+        spans_domains = n_gpus > self._scenario.machine.scale_up.domain_gpus
+        is_up = self._scenario.kv_path == "scale_up"
+        is_shared = self.kv is not None and n_gpus > 1 and (is_up or spans_domains)
+        return ReplicaPorts(
+            self.net,
+            replica=replica,
+            n_gpus=n_gpus,
+            spans_domains=spans_domains,
+            is_shared=is_shared,
+        )
+
+
+class _Validity:
+    """Counts steps whose plan is known to be low; watches all replicas."""
+
+    def __init__(self) -> None:
+        self.n_network_bound = 0
+
+    def started(self, plan: PlannedStep) -> None:
+        """Look at the plan of a step."""
+        if isinstance(plan.plan, TwoBatchPlan) and plan.plan.is_network_bound:
+            self.n_network_bound += 1
+
+    def ended(self, plan: PlannedStep, *, start_ps: int, end_ps: int, n_steps: int) -> None:
+        """Do nothing. [ps]."""
+
+    def idle(self) -> None:
+        """Do nothing."""
