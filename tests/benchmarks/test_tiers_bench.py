@@ -4,8 +4,11 @@ import time
 
 import pytest
 from exchange_cases import make_exchange
+from two_level_cases import direct, make_two_level, packet_makespan_s
 
+from rackmoe.hardware.profile import load_machine
 from rackmoe.network.exchange_tiers import ExchangeTier, exchange_ends_s
+from rackmoe.network.fluid import link_bound_s, one_fill_finish_s
 
 WORST = 0.05
 
@@ -22,3 +25,13 @@ def test_exchange_of_several_racks(benchmark, tier, n_ranks, zipf, spread, failu
     ends_s = benchmark(exchange_ends_s, exchange, tier=tier)
     closed_s = exchange_ends_s(exchange, tier=ExchangeTier.PLAN)
     assert ends_s.max() == pytest.approx(closed_s.max(), rel=WORST)
+
+
+@pytest.mark.parametrize("zipf", [0.0, 0.6])
+def test_exchange_of_two_units_over_leaves_and_spines(benchmark, zipf):
+    machine = load_machine("hgx_h200")
+    exchange = make_two_level(machine, n_gpus=320, zipf=zipf, way=direct, tokens_per_rank=128)
+    ends_s = benchmark(one_fill_finish_s, **exchange.flows)
+    closed_s = link_bound_s(**exchange.flows)
+    assert ends_s.max() == pytest.approx(closed_s, rel=1e-9)
+    assert packet_makespan_s(exchange) == pytest.approx(closed_s, rel=WORST)
