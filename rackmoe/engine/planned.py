@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rackmoe.network.recurrence import LayerTimes, StepPart, StepPlan, resume_step
+from rackmoe.network.recurrence import LayerTimes, StepPart, StepPlan, layered_step, resume_step
 from rackmoe.network.slowdown import Slowdown
 from rackmoe.network.two_batch import TwoBatchPlan, resume_two_batch
 from rackmoe.records import Pool
@@ -109,6 +109,22 @@ class PlannedStep:
             both = (self.times[0], self.times[1])
             plan = resume_two_batch(both, plan=self.plan, slowdown=slowdown, now_s=now_s)
         return replace(self, plan=plan)
+
+    def settled(self, slowdown: Slowdown) -> "PlannedStep":
+        """Return a step that was resumed, with where its time went in the end.
+
+        Parameters
+        ----------
+        slowdown : Slowdown
+            Everything that changed while it ran.
+        """
+        if isinstance(self.plan, StepPlan):
+            times, tail_s = self.times[0], self.plan.tail_s
+            plan = layered_step(times, tail_s=tail_s, slowdown=slowdown)
+            return replace(self, plan=plan, parts_s=plan.parts_s.mean(axis=1))
+        parts_s = self.parts_s.copy()
+        parts_s[StepPart.DISPATCH] += float(self.plan.end_s.mean()) - float(parts_s.sum())
+        return replace(self, parts_s=parts_s)
 
     def row(
         self,

@@ -283,6 +283,7 @@ class Replica:
         started = now_ps(env)
         history = self._slowdown
         self._is_asleep = True
+        is_resumed = False
         while True:
             left = to_picoseconds(plan.duration_s) - (now_ps(env) - started)
             try:
@@ -293,10 +294,11 @@ class Replica:
                 now_s = to_seconds(now_ps(env) - started)
                 history = self._changed(history, now_s)
                 plan = plan.resume(slowdown=history, now_s=now_s)
+                is_resumed = True
             else:
                 break
         self._is_asleep = False
-        return plan
+        return plan.settled(history) if is_resumed and history is not None else plan
 
     def _repeat(self, plan: PlannedStep, n_steps: int) -> Generator[simpy.Event, Any, int]:
         """Run equal steps until something changes; return how many were run."""
