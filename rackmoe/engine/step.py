@@ -10,6 +10,7 @@ from rackmoe.compute.operators import OperatorLaws
 from rackmoe.engine.dense_work import AttentionLoad, DenseWork
 from rackmoe.engine.drafting import add_draft_totals, append_drafts, draft_part
 from rackmoe.engine.exchanges import ReplicaExchanges
+from rackmoe.engine.folding import Folding
 from rackmoe.engine.micro_batches import MicroBatch, split_batch, whole_batch
 from rackmoe.engine.planned import PlannedStep, StepTotals
 from rackmoe.engine.step_work import StepWork
@@ -102,7 +103,7 @@ class StepLaw:
         self._host = host
         self._is_two_batch = is_two_batch
         self._n_drafts = n_drafts
-        self._folding = _Folding(arch, dense)
+        self._folding = Folding(arch, class_of_layer=dense.class_of_layer)
         self._inter = arch.moe.inter
         if not shape.is_expert_parallel:
             self._inter = -(-arch.moe.inter // shape.n_gpus)
@@ -196,17 +197,14 @@ class StepLaw:
         )
 
     # ------------------------------------------------------------------ parts of a step
-    @staticmethod
-    def _rows(batch: StepBatch) -> NDArray[np.int64]:
-        return batch.decode_tokens + batch.prefill_tokens
-
     def _micro_batch(self, part: MicroBatch) -> tuple[LayerTimes, StepTotals]:
         batch = part.batch
+        rows = batch.decode_tokens + batch.prefill_tokens
         chunks = self._dense.chunks(batch)
         routed = self._route(part)
         self.expert_counts += routed.expert_counts
-        times, attention_s = self._times(batch, chunks, routed)
-        sent = self._exchanges.sent_bytes(routed, tokens=self._rows(batch))
+        times, attention_s = self._times(batch, rows=rows, chunks=chunks, routed=routed)
+        sent = self._exchanges.sent_bytes(routed, tokens=rows)
         work = self._work.total(batch, chunks=chunks, routed=routed, logits=_logits(batch))
         total = StepTotals(
             by_peak_flop=work.by_peak_flop,
@@ -214,8 +212,8 @@ class StepLaw:
             scale_up_bytes=sent[0],
             scale_out_bytes=sent[1],
             attention_s=attention_s,
-            imbalance=float(routed.imbalance().mean()),
-            port_bytes=self._exchanges.port_bytes(routed, tokens=self._rows(batch)),
+            imbalance=_mean(routed.imbalance()),
+            port_bytes=self._exchanges.port_bytes(routed, tokens=rows),
         )
         return times, total
 
@@ -269,32 +267,33 @@ class StepLaw:
         return (first + np.arange(len(groups)) % self.shape.tp).astype(np.int32)
 
     def _times(
-        self, batch: StepBatch, chunks: AttentionLoad | None, routed: StepRouting
+        self,
+        batch: StepBatch,
+        *,
+        rows: NDArray[np.int64],
+        chunks: AttentionLoad | None,
+        routed: StepRouting,
     ) -> tuple[LayerTimes, float]:
-        rows = self._rows(batch)
-        fold, tp = self._folding, self.shape.tp
-        attention_s = self._dense.attention_time_s(batch, chunks=chunks)
-        block_s = self._dense.projection_time_s(batch, chunks=chunks)
+        dense, tp = self._dense, self.shape.tp
+        attention_s = dense.attention_time_s(batch, chunks=chunks)
         reduce_s = self._exchanges.group_reduce_s(rows)
-        dense_s = self._dense.dense.time_s(rows) + reduce_s
-        pre_s = fold.n_blocks[:, None] * (block_s + reduce_s) + fold.n_dense[:, None] * dense_s
-        for index, count in enumerate(fold.n_of_class):
-            pre_s += count[:, None] * attention_s[index]
-        pre_s += self._dense.router.time_s(rows)
-        total_attention_s = sum(
-            float(count.sum()) * float(attention_s[index].mean())
-            for index, count in enumerate(fold.n_of_class)
+        pre_s = self._folding.pre_times_s(
+            block_s=dense.projection_time_s(batch, chunks=chunks) + reduce_s,
+            dense_s=dense.dense.time_s(rows) + reduce_s,
+            attention_s=attention_s,
+            router_s=dense.router.time_s(rows),
+            tp=tp,
         )
-        shared_s = np.broadcast_to(self._dense.shared.time_s(rows), pre_s.shape)
+        shared_s = np.repeat(dense.shared.time_s(rows), tp)
         dispatch, combine = self._exchanges.expert_exchanges(routed, tokens=rows)
         times = LayerTimes(
-            pre_s=np.repeat(pre_s, tp, axis=1),
-            shared_s=np.repeat(shared_s, tp, axis=1),
+            pre_s=pre_s,
+            shared_s=np.broadcast_to(shared_s, pre_s.shape),
             expert_s=self._expert_s(routed, rows),
             dispatch=dispatch,
             combine=combine,
         )
-        return times, total_attention_s
+        return times, self._folding.attention_s(attention_s)
 
     def _expert_s(self, routed: StepRouting, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         place, shape = self.routing.placement, self.shape
@@ -329,38 +328,17 @@ class StepLaw:
         return np.repeat(tail_s, self.shape.tp)
 
 
+def _mean(values: NDArray[np.float64]) -> float:
+    # the method of the array costs more than the sum of so few
+    return float(np.add.reduce(values)) / len(values)
+
+
 def _logits(batch: StepBatch) -> NDArray[np.int64]:
     """Return the tokens of each attention group that go through the head."""
     logits = batch.decode_tokens
     for chunk in batch.chunks:
         logits[chunk.group] += chunk.is_last
     return logits
-
-
-class _Folding:
-    """Which layers come before each MoE layer: the recurrence steps from one to the next.
-
-    Attributes
-    ----------
-    n_blocks, n_dense : ndarray of shape (n_moe_layers,)
-        Attention blocks and dense feed-forward parts since the MoE layer before.
-    n_of_class : tuple of ndarray of shape (n_moe_layers,)
-        The attention blocks by class.
-    """
-
-    def __init__(self, arch: ModelArchitecture, dense: DenseWork) -> None:
-        moe = list(arch.moe_layers)
-        n_classes = max(dense.class_of_layer) + 1
-        by_class = np.zeros((n_classes, len(moe)))
-        n_dense = np.zeros(len(moe))
-        for layer in range(arch.n_layers):
-            # layers after the last MoE layer are folded into it
-            at = min(int(np.searchsorted(moe, layer)), len(moe) - 1)
-            by_class[dense.class_of_layer[layer], at] += 1
-            n_dense[at] += layer not in moe
-        self.n_of_class = tuple(by_class)
-        self.n_blocks = by_class.sum(axis=0)
-        self.n_dense = n_dense
 
 
 def _recorded_outputs(routing: RoutingSource) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -403,7 +381,7 @@ def _parts_s(times: list[LayerTimes], plan: StepPlan | TwoBatchPlan) -> NDArray[
     beside the computation is booked as dispatch.
     """
     if isinstance(plan, StepPlan):
-        parts: NDArray[np.float64] = plan.parts_s.mean(axis=1)
+        parts: NDArray[np.float64] = np.add.reduce(plan.parts_s, axis=1) / len(plan.end_s)
         return parts
     parts = np.zeros(len(StepPart))
     for one in times:

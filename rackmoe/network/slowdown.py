@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numba import njit
@@ -36,8 +37,7 @@ class Slowdown:
     @classmethod
     def none(cls, n_ranks: int) -> Slowdown:
         """Return nominal rates for all ranks, without a change."""
-        ones = np.ones((1, n_ranks))
-        return cls(change_s=np.empty(0), compute=ones, egress=ones, ingress=ones)
+        return _nominal(n_ranks)
 
     @classmethod
     def steady(
@@ -110,6 +110,13 @@ class Slowdown:
     ) -> NDArray[np.float64]:
         row = rows[-1:] if new is None else _row(new, n_ranks=rows.shape[1], name=name)
         return np.concatenate((rows, row))
+
+
+@lru_cache(maxsize=64)
+def _nominal(n_ranks: int) -> Slowdown:
+    # every step of every replica asks for it
+    ones = np.ones((1, n_ranks))
+    return Slowdown(change_s=np.empty(0), compute=ones, egress=ones, ingress=ones)
 
 
 def _row(factor: NDArray[np.float64] | float, *, n_ranks: int, name: str) -> NDArray[np.float64]:
