@@ -1,9 +1,4 @@
-"""Which link joins what: the graph of a machine.
-
-Every edge is full duplex. Its attributes are `kind`, `n_links` (parallel links),
-`capacity_bytes_per_s` (all of them, one direction) and `latency_s` (one way).
-Nodes carry `kind`, `index`, `latency_s` (0 but for switches) and where they sit.
-"""
+"""Which link joins what: the graph of a machine."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -73,7 +68,10 @@ def build_topology(machine: Machine, *, n_gpus: int) -> nx.Graph:
     Returns
     -------
     networkx.Graph
-        Nodes and edges as the module describes them.
+        Every edge is full duplex. Its attributes are `kind`, `n_links` (parallel
+        links), `capacity_bytes_per_s` (all of them, one direction) and `latency_s`
+        (one way). Nodes carry `kind`, `index`, `latency_s` (0 but for switches) and
+        where they sit.
 
     Raises
     ------
