@@ -28,7 +28,8 @@ _COMMANDS = {
     "calibrate": "Fit the constants of the laws on the calibration files.",
     "validate": "Compare the laws with measured points.",
     "net": "Print what a collective costs over its size, beside measured points.",
-    "trace": "Generate routing traces and describe them.",
+    "study": "Answer questions about a scenario by running it with other settings.",
+    "trace": "Import, describe, generate, fit and export traces.",
 }
 
 

@@ -1,4 +1,4 @@
-"""Describe routing traces and request traces, and generate routing traces."""
+"""Import, describe, generate, fit and export traces."""
 
 from pathlib import Path
 
@@ -6,6 +6,8 @@ import click
 
 from rackmoe.cli.catalog import find_entry
 from rackmoe.cli.terminal import echo_table, echo_text, format_option
+from rackmoe.cli.trace_files import export_command, import_command
+from rackmoe.cli.trace_output import check_new, found_trace
 from rackmoe.errors import ConfigError
 from rackmoe.report.text import TableFormat
 
@@ -14,23 +16,111 @@ __all__ = ["command"]
 
 @click.group()
 def command() -> None:
-    """Describe routing and request traces, and generate routing traces."""
+    """Import, describe, generate, fit and export routing traces; describe request traces."""
+
+
+command.add_command(import_command)
+command.add_command(export_command)
+
+
+@command.command("formats")
+@format_option
+def _formats_command(*, form: TableFormat) -> None:
+    """List the formats that `rackmoe trace import` reads."""
+    import pandas as pd
+
+    from rackmoe.report.tables import render_frame, text_table
+    from rackmoe.routing.importers.formats import FORMATS
+
+    frame = pd.DataFrame({"name": list(FORMATS), "content": list(FORMATS.values())})
+    if form is TableFormat.TABLE:
+        echo_table(text_table(frame))
+    else:
+        echo_text(render_frame(frame, form=form))
 
 
 @command.command("info")
 @click.argument("file")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Draw a heat map of the experts (.svg, .png or .pdf).",
+)
 @format_option
-def _info_command(*, file: str, form: TableFormat) -> None:
+def _info_command(*, file: str, output: Path | None, form: TableFormat) -> None:
     """Check FILE, a trace or the name of a shipped one, and say what it holds."""
-    from rackmoe.report.tables import mapping_frame, render_mapping, text_table
     from rackmoe.report.traces import trace_summary
 
     path = Path(file) if Path(file).exists() else find_entry(file).path
-    summary = {"name": file, **trace_summary(path)}
-    if form is TableFormat.TABLE:
-        echo_table(text_table(mapping_frame(summary)))
-    else:
-        echo_text(render_mapping(summary, form=form))
+    _echo({"name": file, **trace_summary(path)}, form=form)
+    if output is not None:
+        from rackmoe.report.routing_figures import draw_trace
+        from rackmoe.report.theme import save_figure
+        from rackmoe.routing.statistics import measure_trace
+
+        trace = found_trace(file)
+        figure = draw_trace(
+            measure_trace(trace), title=f"{file}: {trace.header.model}", source=trace.header.source
+        )
+        click.echo(f"written: {save_figure(figure, path=output)}", err=True)
+
+
+@command.command("fit")
+@click.argument("trace")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE.npz",
+    help="Write the regenerated trace.",
+)
+@click.option(
+    "--figure",
+    "drawn",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Draw trace and regenerated trace (.svg, .png or .pdf).",
+)
+@click.option("--overwrite", is_flag=True, help="Replace FILE.npz.")
+@format_option
+@click.pass_context
+def _fit_command(
+    ctx: click.Context,  # noqa: ARG001  keeps the others by name
+    *,
+    trace: str,
+    seed: int,
+    output: Path | None,
+    drawn: Path | None,
+    overwrite: bool,
+    form: TableFormat,
+) -> None:
+    """Estimate the generator's parameters from TRACE, and say how well they imitate it."""
+    from rackmoe.report.traces import fit_summary
+    from rackmoe.study.trace_fit import fit_trace
+
+    if output is not None:
+        check_new(output, overwrite=overwrite)
+    fit = fit_trace(found_trace(trace), seed=seed)
+    _echo({"name": trace, **fit_summary(fit)}, form=form)
+    if drawn is not None:
+        from rackmoe.report.routing_figures import draw_trace
+        from rackmoe.report.theme import save_figure
+
+        figure = draw_trace(
+            fit.measured,
+            title=f"{trace} and its imitation, seed {seed}",
+            source=fit.statistics.source,
+            imitation=fit.regenerated,
+        )
+        click.echo(f"written: {save_figure(figure, path=drawn)}", err=True)
+    if output is not None:
+        from rackmoe.routing.trace_files import save_token_trace
+
+        save_token_trace(fit.trace, output)
+        click.echo(f"{output}: {fit.trace.n_tokens:,} tokens, generated", err=True)
 
 
 @command.command("generate")
@@ -68,10 +158,7 @@ def _generate_command(
 
     if output.suffix != ".npz":
         raise ConfigError(f"{output}: '{output.suffix}'; expected a name that ends in '.npz'")
-    if output.exists() and not overwrite:
-        raise ConfigError(
-            f"{output}: the file exists; expected a new one; choose another or pass --overwrite"
-        )
+    check_new(output, overwrite=overwrite)
     trace = generate_model_trace(
         model, statistics=statistics, n_tokens=n_tokens, n_requests=n_requests, seed=seed
     )
@@ -83,3 +170,12 @@ def _generate_command(
     finally:
         partial.unlink(missing_ok=True)
     click.echo(f"{output}: {n_tokens:,} tokens of {n_requests:,} requests, generated", err=True)
+
+
+def _echo(values: dict[str, object], *, form: TableFormat) -> None:
+    from rackmoe.report.tables import mapping_frame, render_mapping, text_table
+
+    if form is TableFormat.TABLE:
+        echo_table(text_table(mapping_frame(values)))
+    else:
+        echo_text(render_mapping(values, form=form))

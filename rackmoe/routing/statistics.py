@@ -141,8 +141,9 @@ def top_pairs_frac(pairs: NDArray[np.float64]) -> NDArray[np.float64]:
     ndarray of shape (n,)
         From 0.2, for equal pairs, to 1.
     """
-    flat = np.sort(pairs.reshape(len(pairs), -1), axis=1)[:, ::-1]
-    n_top = int(_TOP_PAIRS_FRAC * flat.shape[1])
+    n_cells = pairs.shape[1] * pairs.shape[2]
+    flat = np.sort(pairs.reshape(len(pairs), n_cells), axis=1)[:, ::-1]
+    n_top = int(_TOP_PAIRS_FRAC * n_cells)
     total = np.maximum(flat.sum(axis=1), 1.0)
     return np.asarray(flat[:, :n_top].sum(axis=1) / total)
 

@@ -39,6 +39,8 @@ class TraceFit:
     share : ndarray of shape (L, E)
         Long-run weights of the experts to generate with: what the effects of
         requests and tokens flatten is made up for, so that `sharpening` is 1.
+    strength : float
+        Exponent of the lifts between adjacent layers (`log_lifts` of the trace).
     measured, regenerated : TraceStatistics
         The trace, and the imitation.
     trace : TokenTrace
@@ -47,6 +49,7 @@ class TraceFit:
 
     statistics: RoutingStatistics
     share: NDArray[np.float64]
+    strength: float
     measured: TraceStatistics
     regenerated: TraceStatistics
     trace: TokenTrace
@@ -129,6 +132,7 @@ def fit_trace(trace: TokenTrace, *, seed: int = 0) -> TraceFit:
         found = TraceFit(
             statistics=statistics,
             share=weight,
+            strength=strength,
             measured=measured,
             regenerated=regenerated,
             trace=made,

@@ -42,3 +42,26 @@ def test_failed_generation_leaves_nothing_behind(run, tmp_path):
     assert "expected at least one token each" in ran.err
     assert run(*GENERATE, "-o", tmp_path / "a.txt").code == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_info_draws_a_heat_map_of_the_experts(run, tmp_path):
+    ran = run("trace", "info", "tiny_moe_trace", "-o", tmp_path / "heat.svg")
+    assert ran.code == 0, ran.err
+    assert "overlap_frac.lag_128" in ran.out
+    assert "<svg" in (tmp_path / "heat.svg").read_text()
+
+
+def test_fit_reports_parameters_and_errors_and_writes_the_imitation(run, tmp_path):
+    paths = ("-o", tmp_path / "again.npz", "--figure", tmp_path / "fit.svg")
+    ran = run("trace", "fit", "tiny_moe_trace", "--format", "json", *paths)
+    assert ran.code == 0, ran.err
+    data = json.loads(ran.out)
+    assert data["errors"]["overlap"] < 0.03
+    assert data["parameters"]["request_sd"] > 0
+    assert load_token_trace(tmp_path / "again.npz").n_tokens == data["regenerated_tokens"]
+    assert (tmp_path / "fit.svg").exists()
+
+
+def test_formats_are_listed(run):
+    assert "sglang_recorder" in run("trace", "formats").out
+    assert json.loads(run("trace", "formats", "--format", "json").out)[0]["name"] == "rackmoe"

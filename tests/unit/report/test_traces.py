@@ -56,5 +56,5 @@ def test_trace_of_one_request_has_no_rate(tmp_path):
 def test_damaged_trace_is_refused_when_it_is_described(tmp_path):
     path = tmp_path / "t.npz"
     path.write_bytes(b"not a trace")
-    with pytest.raises(TraceError, match=r"t\.npz: .* export the trace again"):
+    with pytest.raises(TraceError, match=r"t\.npz: not a zip file"):
         trace_summary(path)

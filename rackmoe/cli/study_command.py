@@ -1,0 +1,86 @@
+"""Answer questions about a scenario by running it with other settings."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from rackmoe.cli.terminal import echo_table, echo_text, format_option
+from rackmoe.report.text import TableFormat
+
+if TYPE_CHECKING:
+    from rackmoe.study.balance import BalanceRow
+
+__all__ = ["command"]
+
+
+@click.group()
+def command() -> None:
+    """Answer questions about a scenario by running it with other settings."""
+
+
+@command.command("balance")
+@click.argument("scenario")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Replace a value of the scenario, e.g. workload.requests=100.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--length",
+    "length_frac",
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    default=0.25,
+    show_default=True,
+    help="Part of the scenario's requests, or of its times, that each run takes.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Draw a figure (.svg, .png or .pdf).",
+)
+@format_option
+def _balance_command(
+    *,
+    scenario: str,
+    settings: tuple[str, ...],
+    seed: int,
+    length_frac: float,
+    output: Path | None,
+    form: TableFormat,
+) -> None:
+    """Say what EPLB, redundant experts or wider groups would give SCENARIO.
+
+    Each setting is a short run of the scenario with its own routing and traffic.
+    """
+    from rackmoe.cli.jobs import load_runs
+    from rackmoe.report.balance import balance_frame
+    from rackmoe.report.tables import render_frame, text_table
+    from rackmoe.study.balance import study_balance
+
+    chosen = next(iter(load_runs(scenario, settings=settings).values()))
+    rows = study_balance(chosen, seed=seed, length_frac=length_frac, progress=_say)
+    frame = balance_frame(rows)
+    title = f"{chosen.name}: placement of experts, seed {seed}"
+    if form is TableFormat.TABLE:
+        echo_table(text_table(frame.round(_DIGITS), title=title, has_prefixes=True))
+    else:
+        echo_text(render_frame(frame, form=form, title=title))
+    if output is not None:
+        from rackmoe.report.routing_figures import draw_balance
+        from rackmoe.report.theme import save_figure
+
+        figure = draw_balance(frame, title=title, machine=chosen.machine.name, seed=seed)
+        click.echo(f"written: {save_figure(figure, path=output)}", err=True)
+
+
+_DIGITS = {"imbalance": 3, "speedup": 3}
+
+
+def _say(row: "BalanceRow") -> None:
+    click.echo(f"{row.setting}: {row.problem or 'done'}", err=True)

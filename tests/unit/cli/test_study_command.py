@@ -1,0 +1,37 @@
+import json
+
+from rackmoe.study import balance
+from rackmoe.study.balance import BalanceRow
+
+ROW = BalanceRow(
+    setting="EPLB",
+    ep=8,
+    n_redundant=0,
+    imbalance=1.2,
+    output_tokens_per_s_per_gpu=100.0,
+    tpot_p50_s=0.01,
+    expert_weight_bytes_per_rank=2e9,
+)
+
+
+def test_balance_prints_and_draws_every_setting(run, tmp_path, monkeypatch):
+    def rows(scenario, *, seed, length_frac, progress):
+        assert (scenario.name, seed, length_frac) == ("deepseek_r1_ep72_replay", 3, 0.5)
+        progress(ROW)
+        return [ROW, ROW]
+
+    monkeypatch.setattr(balance, "study_balance", rows)
+    given = ("deepseek_r1_ep72_replay", "--seed", "3", "--length", "0.5")
+    ran = run("study", "balance", *given, "-o", tmp_path / "balance.svg")
+    assert ran.code == 0, ran.err
+    assert "EPLB: done" in ran.err
+    assert "1.2" in ran.out
+    assert (tmp_path / "balance.svg").exists()
+    ran = run("study", "balance", *given, "--format", "json")
+    assert json.loads(ran.out)[0]["setting"] == "EPLB"
+
+
+def test_unknown_keys_are_refused_before_anything_runs(run, scenario_file):
+    ran = run("study", "balance", scenario_file(), "--set", "deployment.nothing=1")
+    assert ran.code == 2
+    assert "nothing" in ran.err
