@@ -32,5 +32,8 @@ def test_steps_of_a_replica_follow_each_other(small_files, case):
         start_s = own["start_s"].to_numpy()
         end_s = start_s + own["duration_s"].to_numpy()
         assert (start_s[1:] >= end_s[:-1] * (1 - 1e-12)).all()
+    # a row of equal steps is written when its last one ends
+    if case.step_tolerance:
+        return
     ends_s = (steps["start_s"] + steps["duration_s"]).to_numpy()
     assert (np.diff(ends_s) >= -1e-12 * ends_s[1:]).all(), "rows are written as time goes on"
