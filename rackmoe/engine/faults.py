@@ -246,14 +246,17 @@ def damage_of(faults: Sequence[Fault], *, net: Interconnect, machine: Machine) -
         else:
             nic[gpu * per_gpu : (gpu + 1) * per_gpu] *= fault.factor
 
+    def kill(gpus: int | NDArray[np.bool_]) -> None:
+        is_dead[gpus] = True
+
     breaks: dict[str, Callable[[int], None]] = {
         "link": lose_link,
         "plane": lambda at: live.__setitem__((slice(None), at), 0),
         "switch_tray": lambda at: live.__setitem__(
             (slice(None), slice(at * per_tray, (at + 1) * per_tray)), 0
         ),
-        "gpu": lambda at: is_dead.__setitem__(at, True),
-        "compute_tray": lambda at: is_dead.__setitem__(links.gpu_node == at, True),
+        "gpu": kill,
+        "compute_tray": lambda at: kill(links.gpu_node == at),
         "nic": lambda at: nic.__setitem__(at, 0.0),
         "leaf": lose_leaf,
     }
