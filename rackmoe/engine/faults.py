@@ -185,13 +185,14 @@ class Faults:
     # ------------------------------------------------------------------ places and rates
     def _n_places(self, kind: FaultKind) -> int:
         links = self._net.links
-        return {
+        n_places: dict[str, int] = {
             "plane": links.n_links_to_chip.shape[1],
             "switch_tray": links.n_links_to_chip.shape[1] // self._machine.scale_up.chips_per_tray,
             "compute_tray": int(links.gpu_node[-1]) + 1,
             "nic": links.nic.shape[1],
             "leaf": links.leaf.shape[1],
-        }.get(kind, links.n_gpus)
+        }
+        return n_places.get(kind, links.n_gpus)
 
     def _mtbf_s(self, kind: FaultKind) -> float:
         """Return the mean time between failures of all parts of a kind together. [s]."""

@@ -298,7 +298,7 @@ class Ports:
         `serving_nic` holds the result, -1 where no NIC of the node works.
         """
         links = self.links
-        works = (self.fabric.capacity_bytes_per_s[links.nic] > 0.0).all(axis=0)
+        works = np.min(self.fabric.capacity_bytes_per_s[links.nic], axis=0) > 0.0
         node = np.repeat(links.gpu_node, links.nics_per_gpu)
         for nic in range(works.size):
             near = np.flatnonzero(works & (node == node[nic]))
