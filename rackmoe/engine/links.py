@@ -73,10 +73,10 @@ class MachineLinks:
             GPUs, in whole nodes.
         """
         graph = build_topology(machine, n_gpus=n_gpus)
-        gpus = nodes_of_kind(graph, NodeKind.GPU)
-        nics = nodes_of_kind(graph, NodeKind.NIC)
-        leaves = nodes_of_kind(graph, NodeKind.LEAF)
-        chips = nodes_of_kind(graph, NodeKind.NVSWITCH)
+        gpus = nodes_of_kind(graph, kind=NodeKind.GPU)
+        nics = nodes_of_kind(graph, kind=NodeKind.NIC)
+        leaves = nodes_of_kind(graph, kind=NodeKind.LEAF)
+        chips = nodes_of_kind(graph, kind=NodeKind.NVSWITCH)
         sums = {
             "scale_up": (gpus, LinkKind.SCALE_UP, machine.scale_up.copy_frac),
             "host": (gpus, LinkKind.HOST, machine.host.copy_frac),

@@ -111,7 +111,7 @@ def half_split(graph: nx.Graph) -> tuple[list[str], list[str]]:
         GPUs by index; of several domains, whole domains, the lower half
         having the smaller number of them.
     """
-    gpus = nodes_of_kind(graph, NodeKind.GPU)
+    gpus = nodes_of_kind(graph, kind=NodeKind.GPU)
     domains = sorted({graph.nodes[gpu]["domain"] for gpu in gpus})
     if len(domains) == 1:
         return gpus[: len(gpus) // 2], gpus[len(gpus) // 2 :]

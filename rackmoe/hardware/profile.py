@@ -204,7 +204,7 @@ def machine_totals(machine: Machine, *, n_domains: int = 1) -> dict[str, Any]:
     cut_graph = scale_up_graph(graph) if n_domains == 1 else graph
     return {
         "gpus": n_gpus,
-        "switch_chips": len(nodes_of_kind(graph, NodeKind.NVSWITCH)),
+        "switch_chips": len(nodes_of_kind(graph, kind=NodeKind.NVSWITCH)),
         "gpu_switch_links": n_links(graph, LinkKind.SCALE_UP),
         "nvlink_bytes_per_s_both_directions": link_sum_bytes_per_s_both_directions(
             graph, LinkKind.SCALE_UP

@@ -34,7 +34,7 @@ class LinkKind(StrEnum):
     UPLINK = "uplink"
 
 
-def node_name(kind: NodeKind, index: int) -> str:
+def node_name(kind: NodeKind, *, index: int) -> str:
     """Return the name of a node, for example ``gpu17``.
 
     Parameters
@@ -83,7 +83,7 @@ def build_topology(machine: Machine, *, n_gpus: int) -> nx.Graph:
     graph = nx.Graph(machine=machine.name, n_gpus=n_gpus)
     for gpu in range(n_gpus):
         graph.add_node(
-            node_name(NodeKind.GPU, gpu),
+            node_name(NodeKind.GPU, index=gpu),
             kind=NodeKind.GPU,
             index=gpu,
             latency_s=0.0,
@@ -140,7 +140,7 @@ def _add_scale_up(graph: nx.Graph, machine: Machine, n_gpus: int) -> None:
     for index in range(n_domains * scale_up.n_switch_chips):
         domain, chip = divmod(index, scale_up.n_switch_chips)
         graph.add_node(
-            node_name(NodeKind.NVSWITCH, index),
+            node_name(NodeKind.NVSWITCH, index=index),
             kind=NodeKind.NVSWITCH,
             index=index,
             latency_s=scale_up.switch_latency_s,
@@ -153,7 +153,10 @@ def _add_scale_up(graph: nx.Graph, machine: Machine, n_gpus: int) -> None:
         for chip, links in enumerate(scale_up.links_to_chips):
             _add_edge(
                 graph,
-                (node_name(NodeKind.GPU, gpu), node_name(NodeKind.NVSWITCH, first_chip + chip)),
+                (
+                    node_name(NodeKind.GPU, index=gpu),
+                    node_name(NodeKind.NVSWITCH, index=first_chip + chip),
+                ),
                 kind=LinkKind.SCALE_UP,
                 link_bandwidth_bytes_per_s=scale_up.link_bandwidth_bytes_per_s,
                 links=links,
@@ -166,7 +169,7 @@ def _add_hosts(graph: nx.Graph, machine: Machine, n_gpus: int) -> None:
     host = machine.host
     for index in range(-(-n_gpus // host.gpus_per_cpu)):
         node = index * host.gpus_per_cpu // host.gpus_per_node
-        cpu, memory = node_name(NodeKind.CPU, index), node_name(NodeKind.MEMORY, index)
+        cpu, memory = node_name(NodeKind.CPU, index=index), node_name(NodeKind.MEMORY, index=index)
         graph.add_node(cpu, kind=NodeKind.CPU, index=index, latency_s=0.0, node=node)
         graph.add_node(memory, kind=NodeKind.MEMORY, index=index, latency_s=0.0, node=node)
         _add_edge(
@@ -178,7 +181,10 @@ def _add_hosts(graph: nx.Graph, machine: Machine, n_gpus: int) -> None:
     for gpu in range(n_gpus):
         _add_edge(
             graph,
-            (node_name(NodeKind.GPU, gpu), node_name(NodeKind.CPU, gpu // host.gpus_per_cpu)),
+            (
+                node_name(NodeKind.GPU, index=gpu),
+                node_name(NodeKind.CPU, index=gpu // host.gpus_per_cpu),
+            ),
             kind=LinkKind.HOST,
             link_bandwidth_bytes_per_s=host.link_bandwidth_bytes_per_s,
             latency_s=host.link_latency_s,
@@ -196,7 +202,7 @@ def _add_rails(graph: nx.Graph, machine: Machine, n_gpus: int) -> list[int]:
         unit, node_of_unit = divmod(node, scale_out.unit_nodes)
         block = node_of_unit * scale_out.unit_leaves_per_rail // scale_out.unit_nodes
         leaf = (unit * scale_out.n_rails + rail) * scale_out.unit_leaves_per_rail + block
-        nic, leaf_name = node_name(NodeKind.NIC, index), node_name(NodeKind.LEAF, leaf)
+        nic, leaf_name = node_name(NodeKind.NIC, index=index), node_name(NodeKind.LEAF, index=leaf)
         graph.add_node(nic, kind=NodeKind.NIC, index=index, latency_s=0.0, node=node, rail=rail)
         if leaf not in leaves:
             leaves.add(leaf)
@@ -211,7 +217,7 @@ def _add_rails(graph: nx.Graph, machine: Machine, n_gpus: int) -> list[int]:
         bandwidth = scale_out.nic_bandwidth_bytes_per_s
         _add_edge(
             graph,
-            (node_name(NodeKind.GPU, gpu), nic),
+            (node_name(NodeKind.GPU, index=gpu), nic),
             kind=LinkKind.NIC,
             link_bandwidth_bytes_per_s=bandwidth,
         )
@@ -233,7 +239,7 @@ def _add_spines(graph: nx.Graph, machine: Machine, leaves: Sequence[int]) -> Non
     n_spines = n_units * scale_out.unit_spines
     for spine in range(n_spines):
         graph.add_node(
-            node_name(NodeKind.SPINE, spine),
+            node_name(NodeKind.SPINE, index=spine),
             kind=NodeKind.SPINE,
             index=spine,
             latency_s=scale_out.switch_latency_s,
@@ -247,14 +253,14 @@ def _add_spines(graph: nx.Graph, machine: Machine, leaves: Sequence[int]) -> Non
             if links:
                 _add_edge(
                     graph,
-                    (node_name(NodeKind.LEAF, leaf), node_name(NodeKind.SPINE, spine)),
+                    (node_name(NodeKind.LEAF, index=leaf), node_name(NodeKind.SPINE, index=spine)),
                     kind=LinkKind.UPLINK,
                     link_bandwidth_bytes_per_s=scale_out.nic_bandwidth_bytes_per_s,
                     links=links,
                 )
 
 
-def nodes_of_kind(graph: nx.Graph, kind: NodeKind) -> list[str]:
+def nodes_of_kind(graph: nx.Graph, *, kind: NodeKind) -> list[str]:
     """Return the names of all nodes of a kind, by index.
 
     Parameters

@@ -154,7 +154,7 @@ def topology_data(machine: Machine, *, n_domains: int = 1) -> dict[str, Any]:
         and the tables of `rackmoe.report.topology`.
     """
     graph = machine_graph(machine, n_domains=n_domains)
-    first, second, *_ = nodes_of_kind(graph, NodeKind.GPU)
+    first, second, *_ = nodes_of_kind(graph, kind=NodeKind.GPU)
     frames = {
         "parts": parts_frame(graph),
         "paths": paths_frame(graph, machine=machine),

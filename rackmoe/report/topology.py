@@ -58,7 +58,7 @@ def parts_frame(graph: nx.Graph) -> pd.DataFrame:
     """
     rows = []
     for kind in NodeKind:
-        names = nodes_of_kind(graph, kind)
+        names = nodes_of_kind(graph, kind=kind)
         if not names:
             continue
         links: dict[str, int] = {}
@@ -95,18 +95,18 @@ def paths_frame(graph: nx.Graph, *, machine: Machine) -> pd.DataFrame:
         equal ways side by side, their bandwidth in one direction and the latency.
     """
     up, out = machine.scale_up, machine.scale_out
-    gpus = nodes_of_kind(graph, NodeKind.GPU)
-    leaves = nodes_of_kind(graph, NodeKind.LEAF)
+    gpus = nodes_of_kind(graph, kind=NodeKind.GPU)
+    leaves = nodes_of_kind(graph, kind=NodeKind.LEAF)
     ways = [("scale-up, by any switch chip", gpus[1], {NodeKind.GPU, NodeKind.NVSWITCH})]
     on_rail = (up.domain_gpus // out.n_rails) * out.n_rails
-    remote = node_name(NodeKind.GPU, on_rail)
-    off_rail = node_name(NodeKind.GPU, on_rail + 1)
+    remote = node_name(NodeKind.GPU, index=on_rail)
+    off_rail = node_name(NodeKind.GPU, index=on_rail + 1)
     if remote in graph and on_rail == up.domain_gpus and len(leaves) > 1:
         ways.append(("scale-out, same rail", remote, {NodeKind.GPU, *_SCALE_OUT}))
         ways.append(("scale-out, other rail", off_rail, {NodeKind.GPU, *_SCALE_OUT}))
     elif len(leaves) > 1:
         ways.append(("scale-out, other rail", gpus[1], {NodeKind.GPU, *_SCALE_OUT}))
-    ways.append(("host memory", node_name(NodeKind.MEMORY, 0), {NodeKind.GPU, *_HOST}))
+    ways.append(("host memory", node_name(NodeKind.MEMORY, index=0), {NodeKind.GPU, *_HOST}))
     rows = []
     for name, target, kinds in ways:
         part = graph.subgraph(_of_kinds(graph, kinds, ends=(gpus[0], target)))

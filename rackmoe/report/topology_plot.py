@@ -50,7 +50,7 @@ class _Map:
 
     def of_kind(self, kind: NodeKind) -> list[str]:
         """Return the nodes of a kind."""
-        return nodes_of_kind(self.graph, kind)
+        return nodes_of_kind(self.graph, kind=kind)
 
     def rail_color(self, name: str) -> str:
         """Return the color of the rail of a NIC or leaf."""
@@ -121,22 +121,22 @@ def _places(graph: nx.Graph, *, machine: Machine) -> _Map:
     x: dict[str, float] = {}
     at = 0.0
     last = (0, 0)
-    for gpu in nodes_of_kind(graph, NodeKind.GPU):
+    for gpu in nodes_of_kind(graph, kind=NodeKind.GPU):
         data = graph.nodes[gpu]
         here = (data["domain"], data["node"])
         at += _DOMAIN_GAP if here[0] != last[0] else _NODE_GAP if here[1] != last[1] else 0.0
         last = here
         x[gpu] = at
         at += 1.0
-    for nic in nodes_of_kind(graph, NodeKind.NIC):
+    for nic in nodes_of_kind(graph, kind=NodeKind.NIC):
         (gpu,) = _neighbors(graph, nic, NodeKind.GPU)
         n_nics = machine.scale_out.nics_per_gpu
         x[nic] = x[gpu] + (graph.nodes[nic]["index"] % n_nics - (n_nics - 1) / 2) / n_nics
-    for cpu in nodes_of_kind(graph, NodeKind.CPU):
+    for cpu in nodes_of_kind(graph, kind=NodeKind.CPU):
         served = [x[gpu] for gpu in _neighbors(graph, cpu, NodeKind.GPU)]
         x[cpu] = sum(served) / len(served)
-    gpus = nodes_of_kind(graph, NodeKind.GPU)
-    chips = nodes_of_kind(graph, NodeKind.NVSWITCH)
+    gpus = nodes_of_kind(graph, kind=NodeKind.GPU)
+    chips = nodes_of_kind(graph, kind=NodeKind.NVSWITCH)
     for domain in sorted({graph.nodes[gpu]["domain"] for gpu in gpus}):
         above = [x[gpu] for gpu in gpus if graph.nodes[gpu]["domain"] == domain]
         below = [chip for chip in chips if graph.nodes[chip]["domain"] == domain]
@@ -149,11 +149,11 @@ def _places(graph: nx.Graph, *, machine: Machine) -> _Map:
             x[chip] = middles[str(data["tray"])] + _CHIP_GAP * offset
     end = max(x.values())
     by_rail = sorted(
-        nodes_of_kind(graph, NodeKind.LEAF), key=lambda leaf: graph.nodes[leaf]["index"]
+        nodes_of_kind(graph, kind=NodeKind.LEAF), key=lambda leaf: graph.nodes[leaf]["index"]
     )
     x |= _spread(by_rail, first=0.0, last=end)
-    x |= _spread(nodes_of_kind(graph, NodeKind.SPINE), first=0.0, last=end)
-    is_detailed = len(nodes_of_kind(graph, NodeKind.GPU)) <= _MOST_GPUS_DRAWN
+    x |= _spread(nodes_of_kind(graph, kind=NodeKind.SPINE), first=0.0, last=end)
+    is_detailed = len(nodes_of_kind(graph, kind=NodeKind.GPU)) <= _MOST_GPUS_DRAWN
     return _Map(graph=graph, x=x, color=machine_color(machine.name), is_detailed=is_detailed)
 
 

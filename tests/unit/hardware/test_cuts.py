@@ -71,7 +71,7 @@ def test_any_half_of_a_rack_sends_32_4_tb_per_s_to_the_other(rack):
 def test_without_one_switch_tray_a_gpu_keeps_800_gb_per_s(rack):
     left = nx.Graph(scale_up_graph(rack))
     left.remove_nodes_from([name for name, tray in rack.nodes(data="tray") if tray == 4])
-    others = [gpu for gpu in nodes_of_kind(rack, NodeKind.GPU) if gpu != "gpu0"]
+    others = [gpu for gpu in nodes_of_kind(rack, kind=NodeKind.GPU) if gpu != "gpu0"]
     assert min_cut_bytes_per_s_per_direction(left, ["gpu0"], others) == pytest.approx(
         800 * GB, rel=1e-9
     )

@@ -51,9 +51,9 @@ def test_a_rack_has_72_gpus_36_cpus_18_chips_and_four_rails(rack):
 
 
 def test_each_gpu_reaches_every_chip_of_the_rack_once(rack):
-    chips = set(nodes_of_kind(rack, NodeKind.NVSWITCH))
+    chips = set(nodes_of_kind(rack, kind=NodeKind.NVSWITCH))
     assert len(chips) == 18
-    for gpu in nodes_of_kind(rack, NodeKind.GPU):
+    for gpu in nodes_of_kind(rack, kind=NodeKind.GPU):
         assert chips <= set(rack[gpu])
     assert all(rack.degree(chip) == 72 for chip in chips)
 
@@ -61,7 +61,9 @@ def test_each_gpu_reaches_every_chip_of_the_rack_once(rack):
 def test_a_chip_carries_3600_gb_per_s_each_way_and_a_tray_holds_two(rack):
     carried = sum(data["capacity_bytes_per_s"] for data in rack["nvswitch7"].values())
     assert carried == pytest.approx(3600 * GB, rel=1e-12)
-    trays = Counter(rack.nodes[chip]["tray"] for chip in nodes_of_kind(rack, NodeKind.NVSWITCH))
+    trays = Counter(
+        rack.nodes[chip]["tray"] for chip in nodes_of_kind(rack, kind=NodeKind.NVSWITCH)
+    )
     assert trays == dict.fromkeys(range(9), 2)
 
 
@@ -77,7 +79,7 @@ def test_two_gpus_share_a_grace_and_its_memory(rack):
 
 
 def test_rails_of_a_rack_are_the_gpu_index_modulo_four(rack):
-    for nic in nodes_of_kind(rack, NodeKind.NIC):
+    for nic in nodes_of_kind(rack, kind=NodeKind.NIC):
         index = rack.nodes[nic]["index"]
         assert rack.nodes[nic]["rail"] == index % 4
         leaf = next(name for name in rack[nic] if name.startswith("leaf"))
@@ -102,7 +104,7 @@ def test_a_unit_of_32_nodes_has_8_leaves_4_spines_and_512_scale_out_links(h200_u
     ]
     assert uplinks == [8] * 32
     assert sum(uplinks) + edge_kinds(h200_unit)["rail"] == 512
-    for leaf in nodes_of_kind(h200_unit, NodeKind.LEAF):
+    for leaf in nodes_of_kind(h200_unit, kind=NodeKind.LEAF):
         assert sum(name.startswith("nic") for name in h200_unit[leaf]) == 32
 
 
@@ -111,9 +113,9 @@ def test_more_units_follow_the_reference_counts_with_full_spines(units, leaves, 
     graph = build_topology(load_machine("hgx_h200"), n_gpus=units * 256)
     found = kinds(graph)
     assert (found["leaf"], found["spine"]) == (leaves, spines)
-    for spine in nodes_of_kind(graph, NodeKind.SPINE):
+    for spine in nodes_of_kind(graph, kind=NodeKind.SPINE):
         assert sum(data["n_links"] for data in graph[spine].values()) == 64
-    for leaf in nodes_of_kind(graph, NodeKind.LEAF):
+    for leaf in nodes_of_kind(graph, kind=NodeKind.LEAF):
         uplinks = sum(
             data["n_links"] for data in graph[leaf].values() if data["kind"] == LinkKind.UPLINK
         )
@@ -122,7 +124,7 @@ def test_more_units_follow_the_reference_counts_with_full_spines(units, leaves, 
 
 def test_eight_racks_have_144_nics_on_each_of_four_rails():
     graph = build_topology(load_machine("gb200_nvl72"), n_gpus=576)
-    rails = Counter(graph.nodes[nic]["rail"] for nic in nodes_of_kind(graph, NodeKind.NIC))
+    rails = Counter(graph.nodes[nic]["rail"] for nic in nodes_of_kind(graph, kind=NodeKind.NIC))
     assert rails == {0: 144, 1: 144, 2: 144, 3: 144}
     found = kinds(graph)
     assert (found["nvswitch"], found["leaf"], found["spine"]) == (144, 32, 9)
@@ -146,8 +148,10 @@ def test_a_partial_rack_keeps_its_switch_chips():
 
 
 def test_nodes_are_listed_by_index_not_by_text(rack):
-    assert nodes_of_kind(rack, NodeKind.GPU)[:3] == ["gpu0", "gpu1", "gpu2"]
-    assert nodes_of_kind(rack, NodeKind.GPU)[10] == node_name(NodeKind.GPU, 10) == "gpu10"
+    assert nodes_of_kind(rack, kind=NodeKind.GPU)[:3] == ["gpu0", "gpu1", "gpu2"]
+    assert (
+        nodes_of_kind(rack, kind=NodeKind.GPU)[10] == node_name(NodeKind.GPU, index=10) == "gpu10"
+    )
 
 
 @pytest.mark.parametrize("n_gpus", [0, 3, 70])
