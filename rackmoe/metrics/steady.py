@@ -33,6 +33,9 @@ MOST_BATCHES = 20
 LEAST_PER_BATCH = 10
 """Observations of one batch, so that its mean forgets the batch before."""
 
+# of the correlation of independent batches, whose standard deviation is 1 / sqrt(batches)
+_NOTABLE_DEVIATIONS = 2.0
+
 CONFIDENCE = 0.95
 """Share of intervals that hold the true mean."""
 
@@ -66,7 +69,7 @@ class MeanEstimate:
     @property
     def is_correlated(self) -> bool:
         """Whether batches remember each other, so that the interval is too narrow."""
-        return bool(self.correlation > 2 / np.sqrt(self.n_batches))
+        return bool(self.correlation * np.sqrt(self.n_batches) > _NOTABLE_DEVIATIONS)
 
 
 def batch_means(values: FloatArray) -> MeanEstimate:

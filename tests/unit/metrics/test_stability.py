@@ -119,3 +119,27 @@ def test_too_few_requests_for_a_percentile_are_told(make_requests) -> None:
     warnings = stability_warnings(requests, window=measurement_window(requests))
     assert len(warnings) == 1
     assert warnings[0].startswith("window: 50 requests done; expected at least 100 for a 99th")
+
+
+def test_a_mean_that_is_not_certain_is_told(make_requests) -> None:
+    arrival_s = np.arange(400.0)
+    rng = np.random.default_rng(8)
+    ttft_s = rng.exponential(1.0, 400) ** 3
+    requests = make_requests(arrival_s=arrival_s, first_token_s=arrival_s + ttft_s)
+    warnings = stability_warnings(requests, window=measurement_window(requests))
+    assert any(text.startswith("ttft_s: ") and "confidence interval" in text for text in warnings)
+
+
+def test_a_ttft_that_never_settles_is_told(make_requests) -> None:
+    arrival_s = np.arange(400.0)
+    requests = make_requests(arrival_s=arrival_s, first_token_s=1 + 1.5 * arrival_s)
+    warnings = stability_warnings(requests, window=measurement_window(requests))
+    assert any("not settled by the middle of the window" in text for text in warnings)
+
+
+def test_a_long_warm_up_is_told(make_requests) -> None:
+    arrival_s = np.arange(400.0)
+    ttft_s = np.where(arrival_s < 150, 150 - arrival_s, 0.0) + 1
+    requests = make_requests(arrival_s=arrival_s, first_token_s=arrival_s + ttft_s)
+    warnings = stability_warnings(requests, window=measurement_window(requests))
+    assert any("lengthen the warm-up by that" in text for text in warnings)

@@ -7,6 +7,7 @@ from rackmoe.serving.arrivals import (
     closed_loop_arrivals_s,
     gamma_arrivals_s,
     poisson_arrivals_s,
+    weibull_arrivals_s,
 )
 
 
@@ -83,3 +84,18 @@ def test_a_process_without_an_end_is_refused(duration_s: float | None) -> None:
 def test_a_negative_count_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"workload.requests: -1"):
         batch_arrivals_s(-1)
+
+
+@pytest.mark.parametrize("cv", [0.5, 2.0])
+def test_weibull_gaps_have_rate_and_variation(cv: float) -> None:
+    times_s = weibull_arrivals_s(
+        np.random.default_rng(9), rate_requests_per_s=5.0, cv=cv, n_requests=200_000
+    )
+    gaps_s = np.diff(times_s)
+    assert gaps_s.mean() == pytest.approx(0.2, rel=0.02)
+    assert gaps_s.std() / gaps_s.mean() == pytest.approx(cv, rel=0.05)
+
+
+def test_weibull_gaps_need_a_rate() -> None:
+    with pytest.raises(ConfigError, match=r"arrivals.rate: 0; expected more than 0"):
+        weibull_arrivals_s(np.random.default_rng(0), rate_requests_per_s=0, cv=1, n_requests=1)

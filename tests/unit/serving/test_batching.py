@@ -179,3 +179,21 @@ def test_every_request_ends_and_every_block_comes_back(requests, policy, choice,
         assert (batcher.free_blocks >= 0).all()
     assert ended == len(requests)
     assert np.all(batcher.free_blocks == kv_blocks)
+
+
+def test_higher_priority_is_computed_first_and_equals_keep_their_order():
+    batcher = Batcher(limits(max_tokens_per_step=10))
+    batcher.priorities = np.array([0, 1, 0, 1, 2])
+    for request in range(5):
+        batcher.enqueue(request, n_tokens=10)
+    order = [batcher.next_step().chunks[0].request for _ in range(5)]
+    assert order == [4, 1, 3, 0, 2]
+
+
+def test_an_urgent_request_goes_before_its_own_priority_only():
+    batcher = Batcher(limits(max_tokens_per_step=10))
+    batcher.priorities = np.array([0, 1, 0])
+    for request in range(2):
+        batcher.enqueue(request, n_tokens=10)
+    batcher.enqueue(2, n_tokens=10, is_urgent=True)
+    assert [batcher.next_step().chunks[0].request for _ in range(3)] == [1, 2, 0]

@@ -4,8 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rackmoe.errors import ConfigError, ShapeError
+from rackmoe.serving.histograms import build_histograms
 from rackmoe.serving.lengths import (
     FixedLengths,
+    HistogramLengths,
     LengthModel,
     LognormalLengths,
     TraceLengths,
@@ -113,3 +115,22 @@ def test_unpaired_trace_lengths_are_refused(n_outputs: int) -> None:
         TraceLengths(
             input_tokens=np.arange(0 if n_outputs == 0 else 3), output_tokens=np.arange(n_outputs)
         )
+
+
+def test_histograms_are_drawn_independently() -> None:
+    model = HistogramLengths(
+        input_tokens=build_histograms([np.array([10, 20])], weights=[np.array([1.0, 3.0])]),
+        output_tokens=build_histograms([np.array([5])], weights=[np.array([1.0])]),
+    )
+    inputs, outputs = model.sample(20_000, rng=np.random.default_rng(0))
+    assert (inputs == 20).mean() == pytest.approx(0.75, abs=0.01)
+    assert set(outputs.tolist()) == {5}
+
+
+def test_a_histogram_of_lengths_has_values_of_at_least_one_token() -> None:
+    good = build_histograms([np.array([5])], weights=[np.array([1.0])])
+    empty = build_histograms([np.zeros(0, int)], weights=[np.zeros(0)])
+    zero = build_histograms([np.array([0])], weights=[np.array([1.0])])
+    for bad in (empty, zero):
+        with pytest.raises(ShapeError, match=r"lengths.output_tokens: 1 histograms"):
+            HistogramLengths(input_tokens=good, output_tokens=bad)

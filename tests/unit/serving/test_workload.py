@@ -177,3 +177,28 @@ def test_a_batch_cannot_fill_a_duration() -> None:
     with pytest.raises(ConfigError, match=r"give a number of requests instead"):
         replay_requests(batch, duration_s=5.0)
     assert replay_requests(batch, n_requests=5).arrival_s.tolist() == [0.0] * 5
+
+
+def test_sessions_are_replayed_as_a_whole() -> None:
+    recorded = RequestTable(
+        arrival_s=np.array([0.0, np.nan, 4.0, np.nan]),
+        input_tokens=np.array([10, 20, 30, 40]),
+        output_tokens=np.ones(4, int),
+        previous=np.array([-1, 0, -1, 2]),
+        delay_s=np.array([0.0, 2.0, 0.0, 3.0]),
+    )
+    twice = replay_requests(recorded, rate_scale=2, n_requests=8)
+    assert twice.previous.tolist() == [-1, 0, -1, 2, -1, 4, -1, 6]
+    # sessions come every 4 s, twice as fast; delays stay
+    assert twice.arrival_s[[0, 2, 4, 6]].tolist() == [0, 2, 4, 6]
+    assert twice.delay_s.tolist() == [0, 2, 0, 3] * 2
+    cut = replay_requests(recorded, duration_s=5.0)
+    assert cut.input_tokens.tolist() == [10, 20, 30, 40]
+    assert replay_requests(recorded, duration_s=1.0).input_tokens.tolist() == [10, 20]
+
+
+def test_the_first_requests_keep_their_blocks() -> None:
+    first = trace().head(3)
+    assert len(first) == 3
+    assert first.prefixes.of(1).tolist() == [0, 1]
+    assert len(trace().head(99)) == 4
