@@ -138,6 +138,43 @@ def _fit_command(
     "--requests", "n_requests", type=click.IntRange(min=1), default=64, show_default=True
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--domains",
+    "n_domains",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Kinds of text, each with hot experts of its own.",
+)
+@click.option(
+    "--domain-sd",
+    type=float,
+    default=0.7,
+    show_default=True,
+    help="Spread of log popularity between domains.",
+)
+@click.option(
+    "--drift-sd",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Spread of the domains' log weights over the requests.",
+)
+@click.option(
+    "--cold",
+    "cold_frac",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Part of the experts that hardly any token chooses.",
+)
+@click.option(
+    "--early-boost",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Factor on the skew of the first 128 tokens of a request.",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE.npz")
 @click.option("--overwrite", is_flag=True, help="Replace FILE.npz.")
 @click.pass_context
@@ -151,8 +188,14 @@ def _generate_command(
     seed: int,
     output: Path,
     overwrite: bool,
+    n_domains: int,
+    domain_sd: float,
+    drift_sd: float,
+    cold_frac: float,
+    early_boost: float,
 ) -> None:
     """Draw the expert choices of tokens of a model, and write them as a trace."""
+    from rackmoe.routing.refinements import Refinements
     from rackmoe.routing.trace_files import save_token_trace
     from rackmoe.study.generated_traces import generate_model_trace
 
@@ -160,7 +203,18 @@ def _generate_command(
         raise ConfigError(f"{output}: '{output.suffix}'; expected a name that ends in '.npz'")
     check_new(output, overwrite=overwrite)
     trace = generate_model_trace(
-        model, statistics=statistics, n_tokens=n_tokens, n_requests=n_requests, seed=seed
+        model,
+        statistics=statistics,
+        n_tokens=n_tokens,
+        n_requests=n_requests,
+        seed=seed,
+        refinements=Refinements(
+            n_domains=n_domains,
+            domain_sd=domain_sd,
+            drift_sd=drift_sd,
+            cold_frac=cold_frac,
+            early_boost=early_boost,
+        ),
     )
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(f".{output.stem}.partial.npz")

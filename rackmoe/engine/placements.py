@@ -1,7 +1,6 @@
 """The placement that a scenario asks for, from what a balancer has seen of the routing."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ _PLACE = "experts.placement"
 _STEPS = 32  # into which the seen tokens are dealt for eplb_vec: as many tokens of each request
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SeenRouting:
     """What a balancer has seen.
 
@@ -40,14 +39,14 @@ class SeenRouting:
     trace: TokenTrace | None = None
     rows: NDArray[np.int64]
 
-    @cached_property
+    @property
     def steps(self) -> NDArray[np.int64]:
         """Load of each expert in steps that hold tokens of all requests, shape (S, L, E)."""
         trace, n_steps = self._tokens, min(_STEPS, self.rows.size)
         deals = [self.rows[first::n_steps] for first in range(n_steps)]
         return np.stack([count_experts(trace, rows=rows) for rows in deals])
 
-    @cached_property
+    @property
     def pairs(self) -> PairCounts:
         """How often tokens choose two experts."""
         trace = self._tokens

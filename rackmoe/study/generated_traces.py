@@ -2,6 +2,7 @@
 
 from rackmoe.model.config import load_model
 from rackmoe.routing.families import routing_statistics
+from rackmoe.routing.refinements import Refinements
 from rackmoe.routing.shape import MoeShape
 from rackmoe.routing.tokens import generate_token_trace
 from rackmoe.routing.traces import TokenTrace
@@ -11,7 +12,13 @@ __all__ = ["generate_model_trace"]
 
 
 def generate_model_trace(
-    model: str, *, statistics: str, n_tokens: int, n_requests: int, seed: int = 0
+    model: str,
+    *,
+    statistics: str,
+    n_tokens: int,
+    n_requests: int,
+    seed: int = 0,
+    refinements: Refinements | None = None,
 ) -> TokenTrace:
     """Return a token trace for a model, labeled as generated.
 
@@ -25,6 +32,8 @@ def generate_model_trace(
         Tokens in all, and the requests that they belong to.
     seed : int, optional
         Seed of the choices.
+    refinements : Refinements, optional
+        Domains, drift, cold experts and early tokens; none if not given.
 
     Returns
     -------
@@ -51,4 +60,5 @@ def generate_model_trace(
         n_requests=n_requests,
         rng=Streams(seed).rng("generated trace"),
         model=arch.name,
+        refinements=refinements,
     )

@@ -1,5 +1,7 @@
 import json
 
+import numpy as np
+
 from rackmoe.routing.trace_files import load_token_trace
 
 GENERATE = ("trace", "generate", "--model", "gpt-oss-20b", "--statistics", "uniform")
@@ -65,3 +67,14 @@ def test_fit_reports_parameters_and_errors_and_writes_the_imitation(run, tmp_pat
 def test_formats_are_listed(run):
     assert "sglang_recorder" in run("trace", "formats").out
     assert json.loads(run("trace", "formats", "--format", "json").out)[0]["name"] == "rackmoe"
+
+
+def test_generated_text_can_have_domains_and_cold_experts(run, tmp_path):
+    more = ("--domains", "2", "--drift-sd", "1", "--cold", "0.25", "--early-boost", "1.4")
+    size = ("--tokens", "4000", "--requests", "20")
+    assert run(*GENERATE, *size, *more, "-o", tmp_path / "a.npz").code == 0
+    counts = np.bincount(load_token_trace(tmp_path / "a.npz").routed_experts[:, 0].ravel())
+    assert (np.sort(counts)[:8] < 0.2 * counts.mean()).all()
+    ran = run(*GENERATE, "--cold", "1.5", "-o", tmp_path / "b.npz")
+    assert ran.code == 2
+    assert "cold_frac 1.5; expected less than 1" in ran.err
