@@ -65,7 +65,18 @@ def folded_times_s_plain(
     n_of_class: Floats,
     tp: int,
 ) -> Floats:
-    """Return what `folded_times_s` returns, in plain NumPy."""
+    """Return what `folded_times_s` returns, in plain NumPy.
+
+    Parameters
+    ----------
+    block_s, dense_s, attention_s, router_s, n_blocks, n_dense, n_of_class, tp : ndarray and int
+        As for the compiled one. [s]
+
+    Returns
+    -------
+    ndarray of shape (n_moe_layers, n_groups * tp)
+        Durations. [s]
+    """
     time_s = n_blocks[:, None] * block_s + n_dense[:, None] * dense_s
     for count, class_s in zip(n_of_class, attention_s, strict=True):
         time_s += count[:, None] * class_s

@@ -84,7 +84,7 @@ class PlannedStep:
     @property
     def duration_s(self) -> float:
         """Time until the next step can start. [s]."""
-        return max(float(self.plan.end_s.max()), self.host_step_s) + self.host_gap_s
+        return max(float(np.maximum.reduce(self.plan.end_s)), self.host_step_s) + self.host_gap_s
 
     def resume(self, *, slowdown: Slowdown, now_s: float) -> "PlannedStep":
         """Return the step after a capacity changed: what is finished is kept.
@@ -153,12 +153,13 @@ class PlannedStep:
         tuple of float
             One value for each of `records.STEP_COLUMNS`.
         """
-        parts_s, totals = self.parts_s, self.totals
-        busy_s = float(self.plan.end_s.max())
-        mean_s = float(self.plan.end_s.mean())
-        pre_s = float(parts_s[StepPart.PRE] + parts_s[StepPart.TAIL])
-        batch = self.batch
-        n_decode = int(batch.decode_sequences.sum())
+        totals, end_s, batch = self.totals, self.plan.end_s, self.batch
+        # reductions and a list: array methods and elements cost more than so few numbers
+        busy_s = float(np.maximum.reduce(end_s))
+        mean_s = float(np.add.reduce(end_s)) / len(end_s)
+        parts_s, all_parts_s = self.parts_s.tolist(), float(np.add.reduce(self.parts_s))
+        pre_s = parts_s[StepPart.PRE] + parts_s[StepPart.TAIL]
+        n_decode = int(np.add.reduce(batch.decode_sequences))
         return (
             replica,
             pool,
@@ -166,21 +167,21 @@ class PlannedStep:
             duration_s,
             busy_s,
             n_decode if n_emitted is None else n_emitted,
-            int(batch.prefill_tokens.sum()),
+            int(np.add.reduce(batch.prefill_tokens)),
             n_decode,
             totals.attention_s,
             pre_s - totals.attention_s,
-            float(parts_s[StepPart.DISPATCH]),
-            float(parts_s[StepPart.DISPATCH_WAIT]),
-            float(parts_s[StepPart.EXPERT]),
-            float(parts_s[StepPart.SHARED]),
-            float(parts_s[StepPart.COMBINE]),
+            parts_s[StepPart.DISPATCH],
+            parts_s[StepPart.DISPATCH_WAIT],
+            parts_s[StepPart.EXPERT],
+            parts_s[StepPart.SHARED],
+            parts_s[StepPart.COMBINE],
             # a rank that is done earlier waits for the slowest before the next step
-            float(parts_s[StepPart.COMBINE_WAIT]) + busy_s - mean_s,
+            parts_s[StepPart.COMBINE_WAIT] + busy_s - mean_s,
             duration_s - busy_s,
             # what a capacity change added to the plan
-            mean_s - float(parts_s.sum()),
-            float(totals.by_peak_flop.sum()),
+            mean_s - all_parts_s,
+            float(np.add.reduce(totals.by_peak_flop)),
             *totals.by_peak_flop.tolist(),
             totals.hbm_bytes,
             totals.scale_up_bytes,

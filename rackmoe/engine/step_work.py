@@ -119,10 +119,12 @@ class StepWork:
         StepSum
             FLOP and HBM bytes.
         """
-        rows = batch.decode_tokens + batch.prefill_tokens
+        decoded = rows = _sum_and_groups(batch.decode_tokens)
+        if chunks is not None:
+            rows = _sum_and_groups(batch.decode_tokens + batch.prefill_tokens)
         loads = [
-            *_sum_and_groups(rows),
-            *_sum_and_groups(batch.decode_tokens),
+            *rows,
+            *decoded,
             *_sum_and_groups(logits),
             float(np.add.reduce(batch.decode_kv_tokens)),
             float(np.add.reduce(batch.decode_window_tokens)),
@@ -133,14 +135,14 @@ class StepWork:
                 *_sum_and_groups(chunks.kv_tokens),
                 *np.add.reduce(chunks.pairs, axis=1).tolist(),
             ]
-        # every query of a sequence scores its cache, which is read once
-        n_queries = dict.fromkeys(_CACHE_COLUMNS, batch.tokens_per_sequence)
         total = StepSum()
         flop = [0.0] * len(_PEAKS)
         for index, (load, work) in enumerate(zip(loads, self._columns, strict=False)):
             if load:
+                # every query of a sequence scores its cache, which is read once
+                n_times = batch.tokens_per_sequence if index in _CACHE_COLUMNS else 1
                 for peak, unit_flop in work.by_peak_flop:
-                    flop[peak] += load * unit_flop * n_queries.get(index, 1)
+                    flop[peak] += load * unit_flop * n_times
                 total.hbm_bytes += load * work.hbm_bytes
         total.by_peak_flop[:] = flop
         self._add_experts(total, routed)
