@@ -178,7 +178,7 @@ def _fit_command(
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE.npz")
 @click.option("--overwrite", is_flag=True, help="Replace FILE.npz.")
 @click.pass_context
-def _generate_command(
+def _generate_command(  # noqa: PLR0913  one parameter for each option
     ctx: click.Context,  # noqa: ARG001  keeps the others by name
     *,
     model: str,

@@ -1,6 +1,6 @@
 """The exchangeable sources of a step's expert choices."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,8 @@ from rackmoe.routing.parts import BlockPart, ReplayPart, SampledPart, StepPart
 from rackmoe.routing.placement import Placement
 from rackmoe.routing.replicas import ReplicaChoice
 from rackmoe.routing.shape import MoeShape
-from rackmoe.routing.step import Phase, StepRouting
+from rackmoe.routing.step import Phase
+from rackmoe.routing.step_source import StepSource
 from rackmoe.routing.tokens import generate_token_trace
 from rackmoe.routing.traces import TokenTrace, count_experts
 
@@ -31,75 +32,6 @@ __all__ = [
 BLOCK_TOKENS = 128
 _SAMPLE_TOKENS = 2048  # on which the ratio of copies to assignments is measured
 _TRACE_JITTER = 0.10  # as in the statistics deepseek_chat, fitted to TensorRT-LLM's EPLB table
-
-
-class StepSource:
-    """A source that gets the tokens of each phase from its own part.
-
-    Parameters
-    ----------
-    load : StepLoad
-        Collects the parts of a step.
-    parts : mapping
-        For each phase, a function that builds its part when it is first needed.
-    provenance : str
-        Where the choices come from, in one sentence.
-    spans : ndarray of shape (n, 2), int64, optional
-        First row and number of rows of each recorded output that decode tokens
-        can follow; if given, decode tokens must come with their rows.
-    """
-
-    def __init__(
-        self,
-        load: StepLoad,
-        *,
-        parts: Mapping[Phase, Callable[[], StepPart]],
-        provenance: str,
-        spans: NDArray[np.int64] | None = None,
-    ) -> None:
-        self.placement = load.placement
-        self.provenance = provenance
-        self.needs_rows = spans is not None
-        self.spans = spans
-        self._load = load
-        self._builders = dict(parts)
-        self._parts: dict[Phase, StepPart] = {}
-
-    def begin(self) -> None:
-        """Start a step without tokens."""
-        self._load.begin()
-
-    def add(
-        self,
-        tokens_per_rank: NDArray[np.int64],
-        *,
-        phase: Phase,
-        rows: NDArray[np.int64] | None = None,
-        row_rank: NDArray[np.int32] | None = None,
-    ) -> None:
-        """Add tokens to the step; see `RoutingSource.add`."""
-        if phase not in self._parts:
-            self._parts[phase] = self._builders[phase]()
-        self._parts[phase].add(
-            self._load, tokens_per_rank=tokens_per_rank, rows=rows, row_rank=row_rank
-        )
-
-    def finish(self) -> StepRouting:
-        """Return the routing of the step; its arrays are reused."""
-        return self._load.finish()
-
-    def route(
-        self,
-        tokens_per_rank: NDArray[np.int64],
-        *,
-        phase: Phase,
-        rows: NDArray[np.int64] | None = None,
-        row_rank: NDArray[np.int32] | None = None,
-    ) -> StepRouting:
-        """Return the routing of a step of one phase; see `RoutingSource.route`."""
-        self.begin()
-        self.add(tokens_per_rank, phase=phase, rows=rows, row_rank=row_rank)
-        return self.finish()
 
 
 def replay_source(
