@@ -123,13 +123,7 @@ REQUEST_COLUMNS = (
     _count("decode_rank", "attention rank within that replica; -1 before that"),
     _label("state", State, "where it stands when the run ends"),
     _count("n_cached_tokens", "prompt tokens found in the prefix cache when it was scheduled"),
-    Column(
-        name="application",
-        dtype="int16",
-        unit="1",
-        meaning="which application sent it; the labels are those of the run",
-        labels=("default",),
-    ),
+    replace(_count("application", "which one sent it"), dtype="int16", labels=("default",)),
 )
 
 _BREAKDOWN = (

@@ -22,7 +22,7 @@ __all__ = ["arrival_times_s"]
 FloatArray = NDArray[np.float64]
 
 # phases are drawn for this many times the expected duration, and some periods more
-_SPARE_TIME = 2.0
+_SPARE_FACTOR = 2.0
 _SPARE_PERIODS = 50.0
 
 
@@ -133,7 +133,7 @@ def _on_off(
     until_s = limit["duration_s"]
     if until_s is None:
         n_requests = limit["n_requests"] or 0
-        until_s = _SPARE_TIME * (
+        until_s = _SPARE_FACTOR * (
             n_requests / rate.mean_rate_requests_per_s
             + _SPARE_PERIODS * (on_off.on_s + on_off.off_s)
         )

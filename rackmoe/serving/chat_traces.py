@@ -83,7 +83,7 @@ def read_chat_rows(place: str, *, rows: list[dict[str, Any]]) -> RequestTable:
         domain_names=domain_names,
         prefixes=number_blocks(
             cells,
-            [row.get("hash_ids", []) for row in rows],
+            hash_ids=[row.get("hash_ids", []) for row in rows],
             input_tokens=input_tokens,
             block_tokens=BAILIAN_BLOCK_TOKENS,
         ),

@@ -89,7 +89,7 @@ def _read_rows(
         domain_names=domain_names,
         prefixes=number_blocks(
             cells,
-            [row.get("hash_ids", []) for row in rows],
+            hash_ids=[row.get("hash_ids", []) for row in rows],
             input_tokens=input_tokens,
             block_tokens=_block_tokens(place, header),
         ),

@@ -16,7 +16,7 @@ IntArray = NDArray[np.int64]
 
 
 def number_blocks(
-    cells: TraceCells, hash_ids: Sequence[Any], *, input_tokens: IntArray, block_tokens: int
+    cells: TraceCells, *, hash_ids: Sequence[Any], input_tokens: IntArray, block_tokens: int
 ) -> PrefixBlocks | None:
     """Return the prompt blocks that the hash ids of a trace name.
 

@@ -17,7 +17,7 @@ _MS_PER_S = 1e3
 _PLACES = 6
 
 
-def write_request_trace(requests: RequestTable, path: Path | str) -> None:
+def write_request_trace(requests: RequestTable, *, path: Path | str) -> None:
     """Write a request trace in the form of the Mooncake traces and more.
 
     The first line is a header with ``block_size``; then follows an object for each

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from rackmoe.engine.run import Progress
 from rackmoe.errors import ConfigError
+from rackmoe.scenario.arrivals import Arrivals
 from rackmoe.scenario.resolved import Scenario
 from rackmoe.simulation import Result, simulate
 
@@ -115,7 +116,7 @@ def find_operating_point(
     bracket = _Bracket()
     tolerance = math.log1p(search.tolerance_frac)
     runs: list[tuple[Probe, Result]] = []
-    scale = scenario.document.workload.arrivals.rate_scale
+    scale = _arrivals(scenario).rate_scale
     is_met = False
     while len(runs) < search.max_runs and not is_met:
         result = simulate(_at_rate(scenario, scale), seed=seed, progress=run_progress)
@@ -204,8 +205,19 @@ class _Bracket:
         return math.exp(x_fast + share * (x_slow - x_fast))
 
 
+def _arrivals(scenario: Scenario) -> Arrivals:
+    """Return the arrivals whose rate a search scales."""
+    arrivals = scenario.document.workload.arrivals
+    if arrivals is None:
+        raise ConfigError(
+            f"{scenario.name}: workload.arrivals: missing; a search scales common arrivals; "
+            "write them and each application's share"
+        )
+    return arrivals
+
+
 def _at_rate(scenario: Scenario, rate_scale: float) -> Scenario:
     document = scenario.document
-    arrivals = document.workload.arrivals.model_copy(update={"rate_scale": rate_scale})
+    arrivals = _arrivals(scenario).model_copy(update={"rate_scale": rate_scale})
     workload = document.workload.model_copy(update={"arrivals": arrivals})
     return replace(scenario, document=document.model_copy(update={"workload": workload}))

@@ -20,7 +20,8 @@ def write(make_document, *, applications, requests=None, common=None):
 def test_applications_have_arrivals_priorities_and_goals(make_document):
     document = write(
         make_document,
-        applications=f"a: {{{CHAT}, priority: 2, slo: {{ttft: 1 s}}}}, b: {{{CHAT}, domain: code}}",
+        applications=f"a: {{{CHAT}, priority: 2, slo: {{ttft: 1 s}}}},"
+        f" b: {{{CHAT}, domain: code}}",
     )
     parts = document.workload.parts
     assert list(parts) == ["a", "b"]

@@ -15,6 +15,6 @@ def test_hash_ids_are_numbered_as_they_appear() -> None:
         place="t", first_line=1, names=("t", "i", "o"), cells=([0, 1], [20, 20], [1, 1])
     )
     tokens = np.array([20, 20])
-    blocks = number_blocks(cells, [[9, 2**63], [9]], input_tokens=tokens, block_tokens=10)
+    blocks = number_blocks(cells, hash_ids=[[9, 2**63], [9]], input_tokens=tokens, block_tokens=10)
     assert blocks.ids.tolist() == [0, 1, 0]
-    assert number_blocks(cells, [[], []], input_tokens=tokens, block_tokens=10) is None
+    assert number_blocks(cells, hash_ids=[[], []], input_tokens=tokens, block_tokens=10) is None

@@ -36,7 +36,7 @@ def requests() -> RequestTable:
 
 @pytest.mark.parametrize("name", ["mine.jsonl", "mine.jsonl.gz"])
 def test_what_is_written_is_read_again(tmp_path: Path, name: str) -> None:
-    write_request_trace(requests(), tmp_path / name)
+    write_request_trace(requests(), path=tmp_path / name)
     again = load_request_trace(tmp_path / name)
     for column in ("arrival_s", "input_tokens", "output_tokens", "domain", "previous", "delay_s"):
         expected = getattr(requests(), column)
@@ -48,7 +48,7 @@ def test_what_is_written_is_read_again(tmp_path: Path, name: str) -> None:
 
 def test_a_line_says_only_what_is_known(tmp_path: Path) -> None:
     path = tmp_path / "mine.jsonl"
-    write_request_trace(requests(), path)
+    write_request_trace(requests(), path=path)
     header, first, second, third = (json.loads(line) for line in path.read_text().splitlines())
     assert header == {"schema": "rackmoe/requests/1", "block_size": 16}
     assert first == {
@@ -66,7 +66,7 @@ def test_a_line_says_only_what_is_known(tmp_path: Path) -> None:
 
 def test_equal_requests_give_equal_files(tmp_path: Path) -> None:
     for name in ("one.jsonl.gz", "two.jsonl.gz"):
-        write_request_trace(requests(), tmp_path / name)
+        write_request_trace(requests(), path=tmp_path / name)
     one, two = ((tmp_path / name).read_bytes() for name in ("one.jsonl.gz", "two.jsonl.gz"))
     assert gzip.decompress(one) == gzip.decompress(two)
     assert one == two
@@ -85,7 +85,7 @@ def test_times_and_lengths_survive(tmp_path_factory, rows) -> None:
     table = RequestTable(
         arrival_s=times_s - times_s[0], input_tokens=inputs, output_tokens=outputs
     )
-    write_request_trace(table, path)
+    write_request_trace(table, path=path)
     again = load_request_trace(path)
     assert again.arrival_s == pytest.approx(table.arrival_s, abs=1e-8)
     assert again.input_tokens.tolist() == inputs.tolist()
@@ -99,12 +99,12 @@ def test_a_closed_loop_has_nothing_to_write(tmp_path: Path) -> None:
         rng=np.random.default_rng(0),
     )
     with pytest.raises(TraceError, match=r"closed loop have no arrival times"):
-        write_request_trace(loop, tmp_path / "mine.jsonl")
+        write_request_trace(loop, path=tmp_path / "mine.jsonl")
 
 
 def test_a_path_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(TraceError, match=r"expected a writable path"):
-        write_request_trace(requests(), tmp_path / "none" / "mine.jsonl")
+        write_request_trace(requests(), path=tmp_path / "none" / "mine.jsonl")
 
 
 HEADER = '{"schema": "rackmoe/requests/1"}'
