@@ -48,7 +48,7 @@ class Auditor(Batcher):
         return finished
 
 
-@settings(max_examples=25)
+@settings(max_examples=16)
 @given(case=cases(kv_tokens=90) | cases())
 def test_every_block_is_held_by_one_context_or_free(small_files, case):
     Auditor.audited = []

@@ -10,7 +10,7 @@ from rackmoe.scenario.traffic import build_traffic
 from rackmoe.streams import Streams
 
 
-@settings(max_examples=25)
+@settings(max_examples=16)
 @given(case=cases())
 def test_a_drained_run_ends_every_request(small_files, case):
     result = run(case, small_files)
@@ -35,7 +35,7 @@ def test_a_drained_run_ends_every_request(small_files, case):
     assert n_decoded + is_done.sum() + n_recomputed - n_stuck == emitted.sum()
 
 
-@settings(max_examples=20)
+@settings(max_examples=14)
 @given(case=cases(arrivals=("poisson", "1000 /s"), requests=12), share=st.floats(0.05, 0.9))
 def test_a_run_that_is_cut_loses_no_request(small_files, case, share):
     scenario = build(case, small_files)

@@ -7,7 +7,7 @@ from strategies import cases, run
 _STAGES = ("arrival_s", "scheduled_s", "prefill_end_s", "first_token_s", "last_token_s")
 
 
-@settings(max_examples=20)
+@settings(max_examples=14)
 @given(case=cases())
 def test_each_request_passes_its_stages_in_order(small_files, case):
     requests = run(case, small_files).to_frame("requests")

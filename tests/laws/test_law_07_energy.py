@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from strategies import cases, run
 
 
-@settings(max_examples=20)
+@settings(max_examples=14)
 @given(case=cases())
 def test_energy_is_power_over_time_and_the_sum_of_its_parts(small_files, case):
     result = run(case, small_files)

@@ -30,7 +30,7 @@ def assert_never_idle(steps, requests, replica, columns):
             assert not waits.any(), (index, begin_s, until_s)
 
 
-@settings(max_examples=25)
+@settings(max_examples=16)
 @given(case=cases())
 def test_a_replica_steps_while_a_request_is_there_to_decode(small_files, case):
     result = run(case, small_files)
@@ -41,7 +41,7 @@ def test_a_replica_steps_while_a_request_is_there_to_decode(small_files, case):
     assert_never_idle(steps, done, "decode_replica", (since, "last_token_s"))
 
 
-@settings(max_examples=25)
+@settings(max_examples=16)
 @given(case=cases(kv_tokens=None))
 def test_a_replica_steps_while_a_prompt_waits_that_it_could_take(small_files, case):
     result = run(case, small_files)

@@ -6,7 +6,7 @@ from hypothesis import assume, given, settings
 from strategies import cases, run
 
 
-@settings(max_examples=20)
+@settings(max_examples=14)
 @given(case=cases())
 def test_requests_in_system_are_rate_times_stay(small_files, case):
     result = run(case, small_files)
@@ -19,7 +19,7 @@ def test_requests_in_system_are_rate_times_stay(small_files, case):
     assert summary["e2e_mean_s"] == pytest.approx(stay_s, rel=1e-9)
 
 
-@settings(max_examples=20)
+@settings(max_examples=14)
 @given(case=cases(policy="mixed", kv_tokens=None))
 def test_sequences_in_steps_are_the_stays_of_the_decoding_requests(small_files, case):
     """The steps count sequences, the requests keep times: both give one integral."""
