@@ -37,7 +37,7 @@ def scale_up_graph(graph: nx.Graph) -> nx.Graph:
     )
 
 
-def n_links(graph: nx.Graph, kind: LinkKind) -> int:
+def n_links(graph: nx.Graph, *, kind: LinkKind) -> int:
     """Return the number of physical links of a kind, parallel ones counted.
 
     Parameters
@@ -55,7 +55,7 @@ def n_links(graph: nx.Graph, kind: LinkKind) -> int:
     return int(sum(data["n_links"] for *_, data in graph.edges(data=True) if data["kind"] == kind))
 
 
-def link_sum_bytes_per_s_both_directions(graph: nx.Graph, kind: LinkKind) -> float:
+def link_sum_bytes_per_s_both_directions(graph: nx.Graph, *, kind: LinkKind) -> float:
     """Return the bandwidth of all links of a kind, both directions added.
 
     The figure of a datasheet ("130 TB/s" of an NVL72): a sum over ports, which
@@ -79,7 +79,7 @@ def link_sum_bytes_per_s_both_directions(graph: nx.Graph, kind: LinkKind) -> flo
     return 2 * float(one_direction)
 
 
-def n_edge_disjoint_paths(graph: nx.Graph, source: str, target: str) -> int:
+def n_edge_disjoint_paths(graph: nx.Graph, *, source: str, target: str) -> int:
     """Return how many paths between two nodes share no link.
 
     Parameters
@@ -121,7 +121,7 @@ def half_split(graph: nx.Graph) -> tuple[list[str], list[str]]:
 
 
 def min_cut_bytes_per_s_per_direction(
-    graph: nx.Graph, lower: Iterable[str], upper: Iterable[str]
+    graph: nx.Graph, *, lower: Iterable[str], upper: Iterable[str]
 ) -> float:
     """Return what one set of GPUs can send to another at most.
 
@@ -166,7 +166,7 @@ def min_cut_bytes_per_s_per_direction(
     return float(nx.maximum_flow_value(network, "source", "sink", capacity="capacity_bytes_per_s"))
 
 
-def path_latency_s(graph: nx.Graph, path: Sequence[str]) -> float:
+def path_latency_s(graph: nx.Graph, *, path: Sequence[str]) -> float:
     """Return the one-way latency of a path of nodes.
 
     Parameters

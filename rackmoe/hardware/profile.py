@@ -100,7 +100,7 @@ def load_profile(
     path = shipped_path(PROFILE_FOLDER, name=name_or_path)
     tree = parse_yaml(read_text(path), place=str(path))
     if overrides:
-        tree = apply_overrides(tree, overrides, schema=document_schema(MachineDocument))
+        tree = apply_overrides(tree, overrides=overrides, schema=document_schema(MachineDocument))
     document = validate_tree(tree, model=MachineDocument)
     if document.name != path.stem:
         raise ConfigError(
@@ -205,12 +205,12 @@ def machine_totals(machine: Machine, *, n_domains: int = 1) -> dict[str, Any]:
     return {
         "gpus": n_gpus,
         "switch_chips": len(nodes_of_kind(graph, kind=NodeKind.NVSWITCH)),
-        "gpu_switch_links": n_links(graph, LinkKind.SCALE_UP),
+        "gpu_switch_links": n_links(graph, kind=LinkKind.SCALE_UP),
         "nvlink_bytes_per_s_both_directions": link_sum_bytes_per_s_both_directions(
-            graph, LinkKind.SCALE_UP
+            graph, kind=LinkKind.SCALE_UP
         ),
         "min_cut_bytes_per_s_per_direction": min_cut_bytes_per_s_per_direction(
-            cut_graph, *half_split(graph)
+            cut_graph, lower=*half_split(graph)
         ),
         "hbm_bytes": n_gpus * gpu.hbm_bytes,
         "dense_flop_per_s": {key: n_gpus * peak for key, peak in gpu.peak_flop_per_s.items()},

@@ -132,7 +132,7 @@ def machine_power(
         ),
         scale_up_frac=scale_up_frac,
     )
-    watts = gpu_power_w(machine, utilization)
+    watts = gpu_power_w(machine, utilization=utilization)
     total_gpu_s = n_gpus * window.duration_s
     stepping_gpu_s = float((within_s * gpus).sum())
     idle_w = machine.gpu.idle_power_w

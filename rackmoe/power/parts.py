@@ -95,7 +95,7 @@ class PartPowers:
         return parts + self.conversion_w
 
 
-def gpu_demand_power_w(machine: Machine, utilization: GpuUtilization) -> FloatArray:
+def gpu_demand_power_w(machine: Machine, *, utilization: GpuUtilization) -> FloatArray:
     r"""Return what a GPU would draw without its limit.
 
     Parameters
@@ -145,7 +145,7 @@ def gpu_demand_power_w(machine: Machine, utilization: GpuUtilization) -> FloatAr
 
 
 def gpu_power_w(
-    machine: Machine, utilization: GpuUtilization, *, limit_w: float | None = None
+    machine: Machine, *, utilization: GpuUtilization, limit_w: float | None = None
 ) -> FloatArray:
     """Return the board power of a GPU, capped at its limit.
 
@@ -175,7 +175,7 @@ def gpu_power_w(
             f"{machine.name}: power limit of {limit_w:g} W; expected {gpu.min_power_w:g} to "
             f"{gpu.max_power_w:g} W; choose a limit that the driver accepts"
         )
-    return np.minimum(gpu_demand_power_w(machine, utilization), limit_w)
+    return np.minimum(gpu_demand_power_w(machine, utilization=utilization), limit_w)
 
 
 def part_powers(
@@ -272,7 +272,7 @@ def it_power_w(
     return part_powers(machine, n_gpus=n_gpus, gpu_w=gpu_w, utilization=utilization).it_power_w
 
 
-def facility_power_w(facility: Facility, it_power_w: ArrayLike) -> FloatArray:
+def facility_power_w(facility: Facility, *, it_power_w: ArrayLike) -> FloatArray:
     """Return what the facility draws for some IT power.
 
     Parameters

@@ -161,7 +161,9 @@ def topology_data(machine: Machine, *, n_domains: int = 1) -> dict[str, Any]:
         "cuts": cuts_frame(graph, machine=machine),
     }
     return {
-        "edge_disjoint_paths": n_edge_disjoint_paths(scale_up_graph(graph), first, second),
+        "edge_disjoint_paths": n_edge_disjoint_paths(
+            scale_up_graph(graph), source=first, target=second
+        ),
         "links_by_kind": to_plain(links_frame(machine, n_domains=n_domains)),
         **{name: to_plain(frame) for name, frame in frames.items()},
         "nodes": [{"name": name, **to_plain(data)} for name, data in graph.nodes(data=True)],

@@ -114,15 +114,15 @@ def paths_frame(graph: nx.Graph, *, machine: Machine) -> pd.DataFrame:
         bandwidth = min(part.edges[edge]["capacity_bytes_per_s"] for edge in pairwise(path))
         n_ways = 1
         if kinds == {NodeKind.GPU, NodeKind.NVSWITCH}:
-            n_ways = n_edge_disjoint_paths(part, gpus[0], target)
-            bandwidth = min_cut_bytes_per_s_per_direction(part, [gpus[0]], [target])
+            n_ways = n_edge_disjoint_paths(part, source=gpus[0], target=target)
+            bandwidth = min_cut_bytes_per_s_per_direction(part, lower=[gpus[0]], upper=[target])
         rows.append(
             {
                 "way": name,
                 "example": " - ".join(path),
                 "links_side_by_side": n_ways,
                 "bandwidth_bytes_per_s_per_direction": bandwidth,
-                "latency_s": path_latency_s(graph, path),
+                "latency_s": path_latency_s(graph, path=path),
             }
         )
     return pd.DataFrame(rows)
@@ -166,7 +166,9 @@ def cuts_frame(graph: nx.Graph, *, machine: Machine) -> pd.DataFrame:
     rows = []
     first = [gpu for gpu in (*lower, *upper) if graph.nodes[gpu]["domain"] == 0]
     half = len(first) // 2
-    cut = min_cut_bytes_per_s_per_direction(scale_up_graph(graph), first[:half], first[half:])
+    cut = min_cut_bytes_per_s_per_direction(
+        scale_up_graph(graph), lower=first[:half], upper=first[half:]
+    )
     ports = half * up.gpu_bandwidth_bytes_per_s
     rows.append(("scale-up, halves of a domain", half, cut, cut / ports))
     wires = graph.edge_subgraph(
@@ -174,7 +176,7 @@ def cuts_frame(graph: nx.Graph, *, machine: Machine) -> pd.DataFrame:
         for a, b, kind in graph.edges(data="kind")
         if kind in {LinkKind.NIC, LinkKind.RAIL, LinkKind.UPLINK}
     )
-    cut = min_cut_bytes_per_s_per_direction(wires, lower, upper)
+    cut = min_cut_bytes_per_s_per_direction(wires, lower=lower, upper=upper)
     n_gpus = min(len(lower), len(upper))
     nics = n_gpus * out.nic_bandwidth_bytes_per_s * out.nics_per_gpu
     rows.append(("scale-out, halves of the machine", n_gpus, cut, cut / nics))

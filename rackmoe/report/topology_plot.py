@@ -308,7 +308,7 @@ def _draw_captions(axes: Axes, places: _Map, *, machine: Machine) -> None:
     up, out, host = machine.scale_up, machine.scale_out, machine.host
     n_chips = len(places.of_kind(NodeKind.NVSWITCH))
     n_leaves, n_spines = len(places.of_kind(NodeKind.LEAF)), len(places.of_kind(NodeKind.SPINE))
-    n_up, n_uplinks = n_links(graph, LinkKind.SCALE_UP), n_links(graph, LinkKind.UPLINK)
+    n_up, n_uplinks = n_links(graph, kind=LinkKind.SCALE_UP), n_links(graph, kind=LinkKind.UPLINK)
     wire = out.nic_bandwidth_bytes_per_s / _GB
     sum_up = n_up * up.link_bandwidth_bytes_per_s / _TB
     per_gpu = up.gpu_bandwidth_bytes_per_s / _GB

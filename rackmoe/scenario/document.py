@@ -171,12 +171,12 @@ def load_documents(
             raise ConfigError(
                 f"{path}: variant '{variant}' has the name of the scenario; rename it"
             )
-        trees[variant] = apply_variant(tree, variant, schema=schema)
+        trees[variant] = apply_variant(tree, name=variant, schema=schema)
     documents: dict[str, ScenarioDocument] = {}
     problems: dict[str, None] = {}
     for key, plain in trees.items():
         try:
-            changed = apply_overrides(plain, overrides or {}, schema=schema)
+            changed = apply_overrides(plain, overrides=overrides or {}, schema=schema)
             documents[key] = validate_tree(changed, model=ScenarioDocument)
         except ConfigError as error:
             problems |= dict.fromkeys(error.problems)

@@ -66,8 +66,8 @@ def parse_setting(text: str, *, place: str = "--set") -> tuple[str, Node]:
 
 def apply_overrides(
     tree: Node,
-    overrides: Mapping[str, object],
     *,
+    overrides: Mapping[str, object],
     schema: Mapping[str, Any] | None = None,
     place: str = "override",
 ) -> Node:
@@ -117,7 +117,7 @@ def apply_overrides(
     return _without_sources(tree, names=used_before - _used_sources(tree))
 
 
-def apply_variant(tree: Node, name: str, *, schema: Mapping[str, Any] | None = None) -> Node:
+def apply_variant(tree: Node, *, name: str, schema: Mapping[str, Any] | None = None) -> Node:
     """Return the document that a variant of a scenario describes.
 
     A variant is a set of overrides: ``model.weights: fp8`` replaces one value, and
@@ -156,7 +156,9 @@ def apply_variant(tree: Node, name: str, *, schema: Mapping[str, Any] | None = N
         )
     plain = without_variants(tree)
     try:
-        return apply_overrides(plain, variant.items, schema=schema, place=tree.mark.place)
+        return apply_overrides(
+            plain, overrides=variant.items, schema=schema, place=tree.mark.place
+        )
     except ConfigError as error:
         raise ConfigError(*(f"{line} (in variant '{name}')" for line in error.problems)) from error
 

@@ -44,7 +44,7 @@ def test_gpus_draw_the_power_of_their_step_and_idle_in_between():
     n_bytes = 5.0 * 8 * MACHINE.gpu.hbm_bandwidth_bytes_per_s
     steps = steps_of(busy(2.0, 5.0, attention_s=5.0, hbm_bytes=n_bytes))
     reading = GpuUtilization(busy_frac=1.0, tensor_frac={}, hbm_frac=1.0)
-    full_w = float(gpu_power_w(MACHINE, reading))
+    full_w = float(gpu_power_w(MACHINE, utilization=reading))
     expected_w = (5 * full_w + 5 * MACHINE.gpu.idle_power_w) / 10
     assert power(steps).mean.gpu_w == pytest.approx(8 * expected_w)
 
@@ -75,7 +75,7 @@ def test_each_format_counts_against_its_own_peak():
         shares[peak] = GpuUtilization(
             busy_frac=1.0, tensor_frac={peak: 5e14 / MACHINE.gpu.peak_flop_per_s[peak]}
         )
-        expected_w = 8 * float(gpu_power_w(MACHINE, shares[peak]))
+        expected_w = 8 * float(gpu_power_w(MACHINE, utilization=shares[peak]))
         assert power(steps).mean.gpu_w == pytest.approx(expected_w)
 
 

@@ -106,15 +106,17 @@ def test_demand_of_a_gpu_by_hand():
     utilization = GpuUtilization(
         busy_frac=1.0, tensor_frac={"fp8": 0.5}, hbm_frac=0.4, scale_up_frac=0.25
     )
-    demand_w = gpu_demand_power_w(MACHINES["hgx_b200"], utilization)
+    demand_w = gpu_demand_power_w(MACHINES["hgx_b200"], utilization=utilization)
     assert demand_w == pytest.approx(145 + 565 + 156.5 + 60.8 + 18, rel=1e-12)
 
 
 def test_the_limit_caps_the_board_power():
     machine = MACHINES["hgx_b200"]
     utilization = GpuUtilization(busy_frac=1.0, tensor_frac={"bf16": [0.0, 1.0]}, hbm_frac=0.5)
-    assert gpu_power_w(machine, utilization) == pytest.approx([786, 1000], rel=1e-12)
-    assert gpu_power_w(machine, utilization, limit_w=700.0) == pytest.approx([700, 700], rel=1e-12)
+    assert gpu_power_w(machine, utilization=utilization) == pytest.approx([786, 1000], rel=1e-12)
+    assert gpu_power_w(machine, utilization=utilization, limit_w=700.0) == pytest.approx(
+        [700, 700], rel=1e-12
+    )
 
 
 def test_measured_decode_powers_lie_within_a_fifth():
@@ -124,13 +126,13 @@ def test_measured_decode_powers_lie_within_a_fifth():
     shares = GpuUtilization(
         busy_frac=[0.85, 0.95], tensor_frac={"fp8": [0.02, 0.1]}, hbm_frac=[0.35, 0.5]
     )
-    assert gpu_power_w(machine, shares) == pytest.approx([675, 891], rel=0.2)
+    assert gpu_power_w(machine, utilization=shares) == pytest.approx([675, 891], rel=0.2)
 
 
 def test_powers_follow_time_steps_and_racks():
     machine = MACHINES["gb200_nvl72"]
     busy_frac = np.linspace(0, 1, 6).reshape(3, 2)
-    gpu_w = gpu_power_w(machine, GpuUtilization(busy_frac=busy_frac, tensor_frac={}))
+    gpu_w = gpu_power_w(machine, utilization=GpuUtilization(busy_frac=busy_frac, tensor_frac={}))
     assert gpu_w.shape == (3, 2)
     utilization = RackUtilization(cpu_frac=0.1, scale_up_frac=busy_frac)
     power_w = it_power_w(machine, n_gpus=72, gpu_w=gpu_w, utilization=utilization)
@@ -140,7 +142,9 @@ def test_powers_follow_time_steps_and_racks():
 
 def test_a_facility_adds_its_pue():
     facility = MACHINES["gb200_nvl72"].power.facility
-    assert facility_power_w(facility, [1e5, 0.0]) == pytest.approx([1.12e5, 0.0], rel=1e-12)
+    assert facility_power_w(facility, it_power_w=[1e5, 0.0]) == pytest.approx(
+        [1.12e5, 0.0], rel=1e-12
+    )
 
 
 @given(
@@ -157,7 +161,7 @@ def test_power_stays_between_idle_and_maximum_and_is_the_sum_of_its_parts(
     utilization = GpuUtilization(
         busy_frac=busy, tensor_frac={dtype: tensor}, hbm_frac=hbm, scale_up_frac=scale_up
     )
-    gpu_w = gpu_power_w(machine, utilization)
+    gpu_w = gpu_power_w(machine, utilization=utilization)
     assert machine.gpu.idle_power_w <= gpu_w <= machine.gpu.max_power_w
     others = RackUtilization(cpu_frac=rest[0], scale_up_frac=rest[1])
     n_gpus = machine.scale_up.domain_gpus
@@ -173,20 +177,26 @@ def test_power_stays_between_idle_and_maximum_and_is_the_sum_of_its_parts(
 def test_a_share_outside_0_to_1_is_refused(busy_frac):
     with pytest.raises(ShapeError, match=r"busy_frac: .* expected shares of 0 to 1"):
         gpu_power_w(
-            MACHINES["hgx_h200"], GpuUtilization(busy_frac=busy_frac, tensor_frac={"fp8": 0.0})
+            MACHINES["hgx_h200"],
+            utilization=GpuUtilization(busy_frac=busy_frac, tensor_frac={"fp8": 0.0}),
         )
 
 
 def test_tensor_cores_that_a_gpu_lacks_are_refused():
     with pytest.raises(ShapeError, match="tensor_frac has 'fp4'; expected one of bf16, fp8, int8"):
-        gpu_power_w(MACHINES["hgx_h200"], GpuUtilization(busy_frac=1.0, tensor_frac={"fp4": 0.1}))
+        gpu_power_w(
+            MACHINES["hgx_h200"],
+            utilization=GpuUtilization(busy_frac=1.0, tensor_frac={"fp4": 0.1}),
+        )
 
 
 @pytest.mark.parametrize("limit_w", [100.0, 800.0])
 def test_a_limit_that_the_driver_refuses_is_refused(limit_w):
     with pytest.raises(ShapeError, match="expected 200 to 700 W"):
         gpu_power_w(
-            MACHINES["hgx_h200"], GpuUtilization(busy_frac=0.0, tensor_frac={}), limit_w=limit_w
+            MACHINES["hgx_h200"],
+            utilization=GpuUtilization(busy_frac=0.0, tensor_frac={}),
+            limit_w=limit_w,
         )
 
 

@@ -23,7 +23,7 @@ def test_every_gpu_keeps_800_gb_per_s(machine):
     graph = scale_up_graph(build_topology(machine, n_gpus=72)).copy()
     graph.remove_nodes_from([name for name, tray in graph.nodes(data="tray") if tray == 4])
     for gpu in ("gpu0", "gpu71"):
-        assert min_cut_bytes_per_s_per_direction(graph, [gpu], ["gpu35"]) == 800e9
+        assert min_cut_bytes_per_s_per_direction(graph, lower=[gpu], upper=["gpu35"]) == 800e9
 
 
 @pytest.fixture(scope="module")
