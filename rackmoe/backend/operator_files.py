@@ -307,7 +307,7 @@ def best_row(
     -------
     OperatorRow or None
         A row of the format or, where there is none, of the nearest format that has one;
-        among them first the engine's, then the kernel's, then this GPU's, then the
+        among them first the kernel's, then the engine's, then this GPU's, then the
         version's, then the one fitted to most rows. None where no format is near.
     """
     if dtype not in _NEAREST_FORMATS:
@@ -323,8 +323,8 @@ def _rank(row: OperatorRow, *, source: str, kernel: str | None) -> tuple[int, ..
     fit = row.fit
     engine = source.split("-", maxsplit=1)[0]
     return (
-        int(fit.source.split("-", maxsplit=1)[0] == engine),
         int(fit.kernel == kernel),
+        int(fit.source.split("-", maxsplit=1)[0] == engine),
         int(not fit.kernel.startswith(_ONE_MODE_ONLY)),
         int(row.is_own),
         int(fit.source == source),

@@ -34,12 +34,18 @@ class OperatorChoice(Document):
         Library and version whose kernels were measured; ``ideal`` for efficiency 1 and no latency.
     kernels : dict of str to str
         Kernel of the grouped expert product by dtype, where several were measured.
+    latency_kernels, wide_prefill_kernels, wide_decode_kernels : dict of str to str
+        The same where all ranks hold all tokens, and where attention groups dispatch
+        theirs to whole experts, by phase; `kernels` where they say nothing.
     is_compute_free : bool
         Whether operators take no time at all, for bounds on communication.
     """
 
     source: str
     kernels: dict[str, str] = Field(default_factory=dict)
+    latency_kernels: dict[str, str] = Field(default_factory=dict)
+    wide_prefill_kernels: dict[str, str] = Field(default_factory=dict)
+    wide_decode_kernels: dict[str, str] = Field(default_factory=dict)
     is_compute_free: bool = False
 
 
@@ -82,6 +88,10 @@ class SchedulerDefaults(Document):
         Limits of one attention group.
     kv_watermark_frac : float
         Share of the KV blocks that admission keeps free.
+    guarantees_output : bool
+        Whether admission keeps memory free for the output that requests declare.
+    balance_steps : int
+        Steps for which a prompt waits until every attention group has one.
     is_padded_to_largest : bool
         Whether every attention group computes as many tokens as the largest one.
     """
@@ -92,6 +102,8 @@ class SchedulerDefaults(Document):
     max_batch_per_rank: Count
     max_tokens_per_step: Count
     kv_watermark_frac: Fraction
+    guarantees_output: bool = False
+    balance_steps: Annotated[int, Field(ge=0)] = 0
     is_padded_to_largest: bool = False
 
 
@@ -119,10 +131,23 @@ class HostTimes(Document):
         Host work of a step that overlaps the GPU. [s]
     gap_s : Sourced
         GPU idle between two steps. [s]
+    sequence_s : Sourced
+        More idle for each sequence of the attention group that has most: sampling,
+        results, the next inputs. [s]
+    layer_s : Sourced
+        Host work per layer of a step with prompts, which no captured graph replays. [s]
+    request_s : Sourced
+        Time of a request before its queue: client, frontend and tokenizer. [s]
+    poll_steps : Sourced
+        Steps between two looks at new prompts, a count.
     """
 
     step_s: Sourced[Seconds]
     gap_s: Sourced[Seconds]
+    sequence_s: Sourced[Seconds]
+    layer_s: Sourced[Seconds]
+    request_s: Sourced[Seconds]
+    poll_steps: Sourced[Count]
 
 
 class KvTransfer(Document):
@@ -134,10 +159,13 @@ class KvTransfer(Document):
         ``scale_out`` over the NICs, or ``scale_up`` over NVLink.
     setup_s : Sourced
         Handshake and descriptors of one request. [s]
+    cold_start_s : Sourced
+        Time after the start in which no cache arrives: connections are made lazily. [s]
     """
 
     path: Literal["scale_out", "scale_up"]
     setup_s: Sourced[Seconds]
+    cold_start_s: Sourced[Seconds]
 
 
 class SpeculationRates(Document):
@@ -166,6 +194,8 @@ class BackendProfile(Document):
         Half-year, for example ``2026H1``.
     operators, collectives, scheduler, memory, host, kv_transfer, speculation
         The parts.
+    hosts : dict of str to HostTimes
+        Host times on a GPU, by its name, in place of `host`.
     kv_cache : str
         Default format of the KV cache.
     sources : dict of str to str
@@ -182,10 +212,26 @@ class BackendProfile(Document):
     scheduler: SchedulerDefaults
     memory: MemoryReserve
     host: HostTimes
+    hosts: dict[str, HostTimes] = Field(default_factory=dict)
     kv_transfer: KvTransfer
     speculation: SpeculationRates
     kv_cache: Literal["bf16", "fp8"]
     sources: dict[str, str]
+
+    def host_on(self, gpu_name: str) -> HostTimes:
+        """Return the host times with a GPU; the general ones if it has none of its own.
+
+        Parameters
+        ----------
+        gpu_name : str
+            Name of the GPU.
+
+        Returns
+        -------
+        HostTimes
+            Seconds and counts.
+        """
+        return self.hosts.get(gpu_name, self.host)
 
 
 def load_backend(name: str) -> BackendProfile:

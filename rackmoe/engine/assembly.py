@@ -81,7 +81,7 @@ def plan_pool(
     backend, arch = scenario.backend, scenario.arch
     laws = OperatorLaws(
         scenario.machine.gpu,
-        _operators(scenario),
+        _operators(scenario, pool, role=name),
     )
     dense = DenseWork(
         arch,
@@ -98,7 +98,7 @@ def plan_pool(
         dense=dense,
         routing=routing.source(pool, role=name),
         exchanges=_exchanges(scenario, pool, role=name),
-        host=backend.host,
+        host=backend.host_on(scenario.machine.gpu.name),
         is_two_batch=pool.two_batch_overlap,
         n_drafts=pool.draft_tokens,
     )
@@ -169,14 +169,21 @@ def _speculation(scenario: Scenario, pool: Pool, rng: np.random.Generator) -> Sp
     )
 
 
-def _operators(scenario: Scenario) -> OperatorConstants:
+def _operators(scenario: Scenario, pool: Pool, *, role: str) -> OperatorConstants:
     choice = scenario.backend.operators
     if choice.is_compute_free:
         return free_constants()
     if choice.source == "ideal":
         return ideal_constants()
+    if pool.attention_dp == 1:
+        own = choice.latency_kernels
+    elif pool.ep == 1:
+        own = {}
+    else:
+        is_prefill = role == "prefill"
+        own = choice.wide_prefill_kernels if is_prefill else choice.wide_decode_kernels
     return operator_constants(
-        scenario.machine.gpu.name, source=choice.source, kernels=choice.kernels
+        scenario.machine.gpu.name, source=choice.source, kernels={**choice.kernels, **own}
     )
 
 
@@ -218,7 +225,21 @@ def _limits(scenario: Scenario, pool: Pool, memory: MemoryPlan) -> BatchLimits:
         kv_watermark_frac=scheduler.kv_watermark_frac,
         window=_window(scenario),
         draft_tokens=pool.draft_tokens,
+        declared_output_tokens=_declared_tokens(scenario),
+        poll_steps=scenario.backend.host_on(scenario.machine.gpu.name).poll_steps.value,
+        balance_steps=scheduler.balance_steps,
     )
+
+
+def _declared_tokens(scenario: Scenario) -> int:
+    """Return the output that clients declare, where the scheduler counts on it.
+
+    Recorded requests declare nothing.
+    """
+    lengths = scenario.document.workload.lengths
+    if lengths is None or not scenario.backend.scheduler.guarantees_output:
+        return 0
+    return int(lengths.output * lengths.spread[1])
 
 
 def _window(scenario: Scenario) -> Window | None:

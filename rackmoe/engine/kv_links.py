@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import simpy
 
-from rackmoe.engine.clock import to_picoseconds
+from rackmoe.engine.clock import now_ps, to_picoseconds
 from rackmoe.engine.fabric import Transfer
 from rackmoe.engine.interconnect import Interconnect
 from rackmoe.engine.replica import Replica
@@ -48,6 +48,8 @@ class KvLinks:
         Handshake of one request. [s]
     token_bytes : float
         Cache of one token that one GPU of the target fetches. [B]
+    cold_start_s : float
+        Time after the start in which no cache arrives. [s]
 
     Attributes
     ----------
@@ -65,11 +67,13 @@ class KvLinks:
         is_scale_up: bool,
         setup_s: float,
         token_bytes: float,
+        cold_start_s: float = 0.0,
     ) -> None:
         self._env = net.env
         self.net = net
         self._is_scale_up = is_scale_up
         self._token_bytes = token_bytes
+        self._cold_start_s = cold_start_s
         up, out = machine.scale_up, machine.scale_out
         self._up_latency_s = setup_s + up.latency_s
         self._out_latency_s = setup_s + 2 * out.endpoint_latency_s + out.switch_latency_s
@@ -107,7 +111,8 @@ class KvLinks:
         sending = _Sending(self._env.event())
         self._sendings[sending.arrived] = sending
         latency_s = self._up_latency_s if is_up else self._out_latency_s
-        ready = self._env.timeout(to_picoseconds(latency_s))
+        cold_ps = to_picoseconds(self._cold_start_s) - now_ps(self._env)
+        ready = self._env.timeout(to_picoseconds(latency_s) + max(0, cold_ps))
         n_bytes = n_tokens * self._token_bytes
         ready.callbacks.append(lambda _: self._start(sending, pairs, n_bytes))
         return sending.arrived
@@ -210,5 +215,6 @@ def build_kv_links(scenario: Scenario, *, net: Interconnect) -> KvLinks | None:
         machine=scenario.machine,
         is_scale_up=scenario.kv_path == "scale_up",
         setup_s=transfer.setup_s.value,
+        cold_start_s=transfer.cold_start_s.value,
         token_bytes=per_token + index_bytes_per_token(scenario.arch),
     )

@@ -86,7 +86,10 @@ class StepMemory:
         int
             At least 1.
         """
-        if self._plan is None or batch.chunks or batcher.n_waiting:
+        if self._plan is None or batch.chunks:
+            return 1
+        # an open gate lets prompts in as soon as memory allows: when a sequence ends
+        if batcher.n_waiting and not batcher.gate.is_open:
             return 1
         running = batcher.running
         largest = (1 + self._tolerance_frac) * int(self._plan.batch.decode_kv_tokens.sum())

@@ -40,6 +40,8 @@ class Rack:
         Moves KV caches; None if the pools are aggregated.
     ended : callable
         Takes the ids of requests that ended.
+    frontend_ps : int
+        Time of a request before its queue, in picoseconds.
     is_prefilled : bool
         Whether requests bring the KV cache of their prompt: prefill takes no time and no GPU.
     """
@@ -51,12 +53,14 @@ class Rack:
         ledger: Ledger,
         links: KvLinks | None,
         ended: Callable[[NDArray[np.int64]], None],
+        frontend_ps: int = 0,
         is_prefilled: bool = False,
     ) -> None:
         self._env = env
         self._ledger = ledger
         self._links = links
         self._ended = ended
+        self._frontend_ps = frontend_ps
         self._is_prefilled = is_prefilled
         self._entrances: tuple[Replica, ...] = ()
         self._decoders: tuple[Replica, ...] = ()
@@ -83,6 +87,14 @@ class Rack:
         request : int
             Request id.
         """
+        if self._frontend_ps:
+            arrived = self._env.timeout(self._frontend_ps)
+            arrived.callbacks.append(lambda _: self._enter(request))
+        else:
+            self._enter(request)
+
+    def _enter(self, request: int) -> None:
+        """Queue a request that came through the frontend."""
         n_tokens = self._ledger.context(request)
         if not self._can_hold(n_tokens + 1):
             self._reject(request)

@@ -343,6 +343,7 @@ class Replica:
             )
         for watch in self.watches:
             watch.ended(plan, start_ps=start, end_ps=now, n_steps=n_steps)
+        self.batcher.gate.count(n_steps)
         finished = self.batcher.finish_step(batch, emitted)
         if finished is not None and len(finished.requests):
             self._ledger.finish(finished.requests, now=now)

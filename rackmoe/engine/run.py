@@ -127,6 +127,7 @@ def run_engine(
         ledger=ledger,
         links=fabric.kv,
         ended=lambda ids: _ended(measured, client, ids),
+        frontend_ps=_frontend_ps(scenario),
         is_prefilled=scenario.document.workload.is_prefilled,
     )
     replicas = build_replicas(env, plans=plans, ledger=ledger, steps=records.steps, hooks=rack)
@@ -165,6 +166,11 @@ def run_engine(
         notes=fabric.notes(),
         hot_links=hot_links(records.links),
     )
+
+
+def _frontend_ps(scenario: Scenario) -> int:
+    host = scenario.backend.host_on(scenario.machine.gpu.name)
+    return to_picoseconds(host.request_s.value)
 
 
 def _run_until(env: simpy.Environment, stop: simpy.Event, measured: MeasuredRequests) -> None:

@@ -169,8 +169,9 @@ class StepLaw:
             plan=plan,
             parts_s=_parts_s(times, plan),
             totals=totals[0] if len(totals) == 1 else _sum_totals(totals),
-            host_step_s=self._host.step_s.value,
-            host_gap_s=self._host.gap_s.value,
+            host_step_s=self._host_step_s(batch),
+            host_gap_s=self._host.gap_s.value
+            + self._host.sequence_s.value * int(batch.decode_sequences.max()),
             batch=batch,
         )
 
@@ -216,6 +217,13 @@ class StepLaw:
             port_bytes=self._exchanges.port_bytes(routed, tokens=rows),
         )
         return times, total
+
+    def _host_step_s(self, batch: StepBatch) -> float:
+        """Return the host work beside the GPU; captured graphs hold no prompts. [s]."""
+        step_s = self._host.step_s.value
+        if batch.chunks:
+            step_s += self._host.layer_s.value * self._arch.n_layers
+        return step_s
 
     def _with_drafts(
         self, part: MicroBatch, times: LayerTimes, total: StepTotals

@@ -11,6 +11,8 @@ from rackmoe.errors import InvariantError
 from rackmoe.model.architecture import Window
 from rackmoe.serving.group_choice import NO_GROUP, choose_roomy_group, least_sum_group
 from rackmoe.serving.prefix_cache import PrefixCache
+from rackmoe.serving.promises import Promises
+from rackmoe.serving.prompt_gate import PromptGate
 from rackmoe.serving.running import Finished, RunningSequences
 
 __all__ = [
@@ -67,6 +69,10 @@ class BatchLimits:
         Local attention of the layers that have it.
     draft_tokens : int
         Speculative tokens of a sequence that a decode step verifies beside its own one.
+    declared_output_tokens : int
+        Output for which admission keeps memory free; 0 lets sequences outgrow it.
+    poll_steps, balance_steps : int
+        Steps between two looks at new prompts, and for which one waits for other groups.
     """
 
     n_groups: int
@@ -79,6 +85,9 @@ class BatchLimits:
     kv_watermark_frac: float = 0.0
     window: Window | None = None
     draft_tokens: int = 0
+    declared_output_tokens: int = 0
+    poll_steps: int = 1
+    balance_steps: int = 0
 
     def blocks(self, n_tokens: int) -> int:
         """Return the KV blocks that a context occupies.
@@ -241,6 +250,13 @@ class Batcher:
         self._with_prompts: dict[int, None] = {}
         self._next_group = 0
         self._zeros = np.zeros(limits.n_groups, dtype=np.int64)
+        self.gate = PromptGate(poll_steps=limits.poll_steps, balance_steps=limits.balance_steps)
+        self._promises = Promises(
+            n_groups=limits.n_groups,
+            kv_blocks=limits.kv_blocks,
+            block_tokens=limits.block_tokens,
+            output_tokens=limits.declared_output_tokens,
+        )
 
     # ------------------------------------------------------------------ state that policies see
     @property
@@ -443,6 +459,9 @@ class Batcher:
             Sequences that emitted their last token; None if nothing decoded.
         """
         finished = self.running.advance(emitted) if batch.has_decode else None
+        if finished is not None and self._promises.is_used:
+            for request in finished.requests.tolist():
+                self._promises.drop(request)
         if self.cache is not None:
             self._store_prefixes(batch, finished)
         return finished
@@ -471,6 +490,8 @@ class Batcher:
         """Admit prompts and cut chunks until every group's token budget is used."""
         chunks: list[PrefillChunk] = []
         is_full = {victim.group for victim in preempted}
+        if not self._may_start():
+            is_full = set(range(self.limits.n_groups))
         for group in list(self._with_prompts):
             queue = self._queues[group]
             budget = self.limits.max_tokens_per_step
@@ -504,6 +525,14 @@ class Batcher:
                 del self._with_prompts[group]
         return tuple(chunks)
 
+    def _may_start(self) -> bool:
+        """Ask the gate whether waiting prompts may start."""
+        if self.gate.is_open:
+            return True
+        waiting = [len(queue.waiting) for queue in self._queues]
+        is_idle = len(self.running) == 0
+        return self.gate.allows(waiting, is_idle=is_idle)
+
     def _admit(self, group: int) -> _Prompt | None:
         """Start the first waiting prompt of a group if memory and slots allow."""
         queue = self._queues[group]
@@ -517,6 +546,10 @@ class Batcher:
             0 if idle else self._kept(group, left)
         ):
             return None
+        prompt = queue.waiting[0]
+        if not idle and not self._promises.has_room(prompt.n_tokens)[group]:
+            return None
+        self._promises.make(prompt.request, group=group, n_tokens=prompt.n_tokens)
         queue.prefilling = queue.waiting.popleft()
         self.held_blocks[group] += need
         if self.cache is not None:
@@ -570,6 +603,7 @@ class Batcher:
                 before = len(self.running)
                 alone = self.running.n_sequences[group] == 1 and self.held_blocks[group] == 0
                 request, context, remaining = self.running.pop_latest(int(group))
+                self._promises.drop(request)
                 if self.cache is not None:
                     self.cache.leave(request)
                 if len(self.running) != before - 1:

@@ -7,7 +7,8 @@ A blank cell takes the default of the engine's profile. The rules, in the order 
     spread over all of them; otherwise every expert is split over them.
 3.  Redundant experts are those of the row, or as few as make the experts divide.
 4.  The machine has as many racks or nodes as the pools of the row need.
-5.  NVFP4 checkpoints bring an FP8 cache; other checkpoints take the cell or the backend.
+5.  NVFP4 checkpoints bring an FP8 cache. On GPUs without FP4 units, gpt-oss and the plain
+    benchmark runs (a batch) keep the BF16 cache of their checkpoint. Others take the backend's.
 6.  TensorRT-LLM multiplies MXFP4 experts with FP8 tokens where the GPU has FP4 units.
 7.  Speculation without a number of drafts has `DEFAULT_DRAFTS`.
 8.  A closed loop starts empty, as the benchmark clients do, and runs for up to
@@ -59,8 +60,8 @@ PREFILL_STEPS: Final = 5
 # Rounds beyond the first of a saturated decode, which starts in its stationary state.
 _DECODE_ROUNDS: Final = 1.5
 # Bounds on the cost of one row: requests, and output tokens of one user after the other.
-_MAX_REQUESTS: Final = 6000
-_MAX_TOKENS_IN_A_ROW: Final = 16_000
+_MAX_REQUESTS: Final = 3000
+_MAX_TOKENS_IN_A_ROW: Final = 40_000
 _MIN_ROUNDS: Final = 3
 # Steps whose load differs by less than this share one plan.
 _STEP_TOLERANCE: Final = 0.03
@@ -173,7 +174,8 @@ def loop_rounds(row: ServingRow) -> int:
         At most `CLIENT_ROUNDS`; fewer where requests or outputs would be too many.
     """
     by_requests = _MAX_REQUESTS // max(1, row.count("concurrency", 1))
-    by_tokens = _MAX_TOKENS_IN_A_ROW // max(1, row.count("osl", 1))
+    replicas = row.count("decode_workers", 1)
+    by_tokens = _MAX_TOKENS_IN_A_ROW // max(1, row.count("osl", 1) * replicas)
     return max(_MIN_ROUNDS, min(CLIENT_ROUNDS, by_requests, by_tokens))
 
 
@@ -218,8 +220,17 @@ def _model(row: ServingRow) -> dict[str, Any]:
     peaks = load_machine(row.text("hardware")).gpu.peak_flop_per_s
     if weights == "mxfp4" and row.text("engine") == "trtllm" and "fp4" in peaks:
         weights = "w4a8_mxfp4"
-    cache = row.text("kv_dtype") or ("fp8" if weights == "nvfp4" else None)
-    return {"name": row.text("model"), "weights": weights or None, "kv_cache": cache}
+    return {"name": row.text("model"), "weights": weights or None, "kv_cache": _cache(row)}
+
+
+def _cache(row: ServingRow) -> str | None:
+    if row.text("kv_dtype"):
+        return row.text("kv_dtype")
+    if row.text("weights_dtype") == "nvfp4":
+        return "fp8"
+    peaks = load_machine(row.text("hardware")).gpu.peak_flop_per_s
+    is_plain = row.text("weights_dtype") == "mxfp4" or row.text("arrival") == "batch"
+    return "bf16" if is_plain and "fp4" not in peaks else None
 
 
 def _hardware(row: ServingRow, deployment: dict[str, Any]) -> dict[str, Any]:

@@ -158,16 +158,17 @@ def _duration_s(
 ) -> float:
     """Return how long the client's whole benchmark lasts, of which a part was simulated.
 
-    A loop that has been simulated for fewer rounds goes on at the rate at which its
-    users came back after the first round.
+    A loop that has been simulated for fewer rounds goes on as after its first round, by
+    Little's law.
     """
     whole_s = float(last_s.max() - arrival_s.min())
     missing = CLIENT_ROUNDS * users - len(arrival_s)
     if users == 0 or missing <= 0:
         return whole_s
-    in_order = np.sort(arrival_s)
-    span_s = float(in_order[-1] - in_order[users])
-    return whole_s + missing * span_s / max(len(arrival_s) - users - 1, 1)
+    # every user sends its next request when the last one ends
+    later = np.argsort(arrival_s, kind="stable")[users:]
+    stay_s = float((last_s - arrival_s)[later].mean())
+    return whole_s + missing * stay_s / users
 
 
 def _weights(n_requests: int, *, users: int) -> NDArray[np.float64]:

@@ -99,6 +99,11 @@ class Exchanges:
         return np.ones((4, 1))
 
 
+def host_times(**given):
+    times = {"step_s": 0.0, "gap_s": 0.0, "sequence_s": 0.0, "layer_s": 0.0, **given}
+    return SimpleNamespace(**{name: SimpleNamespace(value=time) for name, time in times.items()})
+
+
 def step_law(small_files, name, *, tp=1, n_groups=1, ep=1, redundant=0, **changes):
     arch = load_model(write_model(name, small_files))
     moe = arch.moe
@@ -114,7 +119,10 @@ def step_law(small_files, name, *, tp=1, n_groups=1, ep=1, redundant=0, **change
         "routing": BalancedSource(place, top_k=moe.top_k),
         "exchanges": Exchanges(),
         "host": SimpleNamespace(
-            step_s=SimpleNamespace(value=0.0), gap_s=SimpleNamespace(value=0.0)
+            step_s=SimpleNamespace(value=0.0),
+            gap_s=SimpleNamespace(value=0.0),
+            sequence_s=SimpleNamespace(value=0.0),
+            layer_s=SimpleNamespace(value=0.0),
         ),
     }
     return StepLaw(arch, **(values | changes))
@@ -178,7 +186,7 @@ def test_layers_after_the_last_experts_are_folded_into_them(small_files):
         dense=Dense(mixed),
         routing=BalancedSource(place, top_k=4),
         exchanges=Exchanges(),
-        host=SimpleNamespace(step_s=SimpleNamespace(value=0.0), gap_s=SimpleNamespace(value=0.0)),
+        host=host_times(),
     )
     (times,) = plan_of(law, decoding(0)).times
     assert times.pre_s[:, 0].tolist() == [11 + 1e4, 3 * 11 + 2 * 100 + 1e4]
@@ -236,7 +244,7 @@ def test_tokens_of_a_group_are_dealt_to_its_gpus(small_files, tokens):
 
 
 def test_the_host_sets_the_pace_and_the_gap(small_files):
-    host = SimpleNamespace(step_s=SimpleNamespace(value=1e9), gap_s=SimpleNamespace(value=2.0))
+    host = host_times(step_s=1e9, gap_s=2.0)
     law = step_law(small_files, "latent", host=host)
     assert plan_of(law, decoding(0)).duration_s == 1e9 + 2
 
@@ -299,3 +307,16 @@ def test_every_assignment_of_a_copied_expert_is_written(small_files):
 
 def test_a_shape_counts_its_gpus():
     assert ReplicaShape(tp=2, n_groups=3, is_expert_parallel=True).n_gpus == 6
+
+
+def test_sequences_of_the_fullest_group_and_layers_with_prompts_cost_host_time(small_files):
+    law = step_law(small_files, "grouped", host=host_times(sequence_s=0.5, layer_s=1e9))
+    batch, running = decoding(0, 0)
+    plain = law.plan(batch, running=running)
+    assert plain.host_gap_s == 1.0
+    assert plain.host_step_s == 0.0
+    chunk = PrefillChunk(
+        request=9, group=0, n_tokens=3, past_tokens=0, is_first=True, is_last=True
+    )
+    mixed = replace(batch, prefill_tokens=np.array([3]), chunks=(chunk,))
+    assert law.plan(mixed, running=running).host_step_s == 3e9
