@@ -202,6 +202,7 @@ def machine_totals(machine: Machine, *, n_domains: int = 1) -> dict[str, Any]:
     n_gpus = n_domains * machine.scale_up.domain_gpus
     graph = build_topology(machine, n_gpus=n_gpus)
     cut_graph = scale_up_graph(graph) if n_domains == 1 else graph
+    lower, upper = half_split(graph)
     return {
         "gpus": n_gpus,
         "switch_chips": len(nodes_of_kind(graph, kind=NodeKind.NVSWITCH)),
@@ -210,7 +211,7 @@ def machine_totals(machine: Machine, *, n_domains: int = 1) -> dict[str, Any]:
             graph, kind=LinkKind.SCALE_UP
         ),
         "min_cut_bytes_per_s_per_direction": min_cut_bytes_per_s_per_direction(
-            cut_graph, lower=*half_split(graph)
+            cut_graph, lower=lower, upper=upper
         ),
         "hbm_bytes": n_gpus * gpu.hbm_bytes,
         "dense_flop_per_s": {key: n_gpus * peak for key, peak in gpu.peak_flop_per_s.items()},
