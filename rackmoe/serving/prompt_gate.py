@@ -25,7 +25,6 @@ class PromptGate:
         self._n_steps = 0
         self._next_poll = 0
         self._waiting_since: int | None = None
-        self._seen = 0
 
     @property
     def is_open(self) -> bool:
@@ -63,10 +62,10 @@ class PromptGate:
         if not total:
             self._waiting_since = None
             return True
-        if not is_idle and self._n_steps < self._next_poll:
-            return False
         if self._waiting_since is None:
             self._waiting_since = self._n_steps
+        if not is_idle and self._n_steps < self._next_poll:
+            return False
         waited = self._n_steps - self._waiting_since
         if not is_idle and min(n_waiting) == 0 and waited < self._balance_steps:
             return False

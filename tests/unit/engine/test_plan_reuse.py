@@ -7,6 +7,7 @@ import pytest
 
 from rackmoe.engine.plan_reuse import StepMemory
 from rackmoe.serving.batching import Batcher, BatchLimits, StepBatch
+from rackmoe.serving.prompt_gate import PromptGate
 
 
 def batch_of(sequences, kv_tokens, chunks=()):
@@ -99,4 +100,8 @@ def test_waiting_prompts_are_not_kept_waiting():
     batcher, step = decoding((500, 90))
     assert memory.n_repeats(step, batcher=batcher) > 1
     batcher.enqueue(9, n_tokens=10)
+    # memory refused it, and gives way only when a sequence ends
+    assert memory.n_repeats(step, batcher=batcher) > 1
+    # a gate opens by itself
+    batcher.gate = PromptGate(poll_steps=2, balance_steps=0)
     assert memory.n_repeats(step, batcher=batcher) == 1
