@@ -119,7 +119,7 @@ def _fit_command(
     if output is not None:
         from rackmoe.routing.trace_files import save_token_trace
 
-        save_token_trace(fit.trace, output)
+        save_token_trace(fit.trace, path=output)
         click.echo(f"{output}: {fit.trace.n_tokens:,} tokens, generated", err=True)
 
 
@@ -219,7 +219,7 @@ def _generate_command(  # noqa: PLR0913  one parameter for each option
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(f".{output.stem}.partial.npz")
     try:
-        save_token_trace(trace, partial)
+        save_token_trace(trace, path=partial)
         partial.replace(output)
     finally:
         partial.unlink(missing_ok=True)

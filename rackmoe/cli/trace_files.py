@@ -77,10 +77,10 @@ def import_command(
     output.parent.mkdir(parents=True, exist_ok=True)
     trace = done.trace
     if isinstance(trace, TokenTrace):
-        save_token_trace(trace, output)
+        save_token_trace(trace, path=output)
         size = f"{trace.n_tokens:,} tokens of {len(trace.req_offsets) - 1:,} requests"
     else:
-        save_count_trace(trace, output)
+        save_count_trace(trace, path=output)
         size = f"counts of {len(trace.step_tokens):,} steps"
     for note in done.notes:
         click.echo(f"note: {note}", err=True)

@@ -94,7 +94,7 @@ class RoutingInputs:
         if choice.source == "sampled" and choice.trace is None:
             return sampled_source(
                 self._statistics,
-                placement,
+                placement=placement,
                 shape=self._shape,
                 rng=rng,
                 replica_choice=replicas,
@@ -106,7 +106,7 @@ class RoutingInputs:
             "block": block_source,
             "sampled": sampled_trace_source,
         }[choice.source]
-        return build(self._trace, placement, rng=rng, replica_choice=replicas)
+        return build(self._trace, placement=placement, rng=rng, replica_choice=replicas)
 
     @cached_property
     def _statistics(self) -> RoutingStatistics:

@@ -36,8 +36,8 @@ _TRACE_JITTER = 0.10  # as in the statistics deepseek_chat, fitted to TensorRT-L
 
 def replay_source(
     trace: TokenTrace,
-    placement: Placement,
     *,
+    placement: Placement,
     rng: np.random.Generator,
     replica_choice: ReplicaChoice = "random",
 ) -> StepSource:
@@ -91,8 +91,8 @@ def replay_source(
 
 def block_source(
     trace: TokenTrace,
-    placement: Placement,
     *,
+    placement: Placement,
     rng: np.random.Generator,
     replica_choice: ReplicaChoice = "random",
     block_tokens: int = BLOCK_TOKENS,
@@ -189,8 +189,8 @@ def routing_sample(
 
 def sampled_source(
     statistics: RoutingStatistics,
-    placement: Placement,
     *,
+    placement: Placement,
     shape: MoeShape,
     rng: np.random.Generator,
     replica_choice: ReplicaChoice = "random",
@@ -248,8 +248,8 @@ def sampled_source(
 
 def sampled_trace_source(
     trace: TokenTrace,
-    placement: Placement,
     *,
+    placement: Placement,
     rng: np.random.Generator,
     replica_choice: ReplicaChoice = "random",
 ) -> StepSource:

@@ -67,7 +67,7 @@ def load_token_trace(path: Path | str, *, shape: MoeShape | None = None) -> Toke
     )
 
 
-def save_token_trace(trace: TokenTrace, path: Path | str) -> None:
+def save_token_trace(trace: TokenTrace, *, path: Path | str) -> None:
     """Write a token trace.
 
     Parameters
@@ -128,7 +128,7 @@ def load_count_trace(path: Path | str, *, shape: MoeShape | None = None) -> Coun
     return CountTrace(counts=counts, step_tokens=tokens, header=header)
 
 
-def save_count_trace(trace: CountTrace, path: Path | str) -> None:
+def save_count_trace(trace: CountTrace, *, path: Path | str) -> None:
     """Write a count trace.
 
     Parameters

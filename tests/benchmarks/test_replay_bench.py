@@ -59,7 +59,9 @@ def test_large_trace_is_replayed_from_disk(benchmark, path, n_ranks):
     rng = np.random.default_rng(1)
     load = rng.uniform(1, 2, (N_LAYERS, N_EXPERTS))
     n_redundant = -N_EXPERTS % n_ranks
-    source = replay_source(trace, eplb(load, n_ranks=n_ranks, n_redundant=n_redundant), rng=rng)
+    source = replay_source(
+        trace, placement=eplb(load, n_ranks=n_ranks, n_redundant=n_redundant), rng=rng
+    )
     tokens = np.full(n_ranks, STEP_TOKENS // n_ranks)
     senders = np.repeat(np.arange(n_ranks), tokens).astype(np.int32)
     n_spread = senders.size // 16

@@ -42,10 +42,10 @@ def trace(share):
 def test_routing_of_a_decode_step(benchmark, trace, share, group, kind):
     place = eplb(share, **GROUPS[group])
     if kind == "sampled":
-        source = sampled_source(FAMILY, place, shape=R1, rng=make_rng(), share=share)
+        source = sampled_source(FAMILY, placement=place, shape=R1, rng=make_rng(), share=share)
     else:
         build = replay_source if kind == "replay" else block_source
-        source = build(trace, place, rng=make_rng())
+        source = build(trace, placement=place, rng=make_rng())
     tokens = np.full(place.n_ranks, TOKENS_PER_RANK)
     rows = make_rng().integers(0, trace.n_tokens, int(tokens.sum()))
     senders = np.repeat(np.arange(place.n_ranks), TOKENS_PER_RANK).astype(np.int32)
@@ -60,7 +60,7 @@ def test_compiling_a_trace_for_a_placement(benchmark, trace, share):
     tokens, none = np.zeros(72, np.int64), np.empty(0, np.int64)
 
     def build():
-        source = replay_source(trace, place, rng=make_rng())
+        source = replay_source(trace, placement=place, rng=make_rng())
         return source.route(tokens, phase="decode", rows=none, row_rank=none.astype(np.int32))
 
     assert not benchmark.pedantic(build, rounds=3).expert_counts.any()

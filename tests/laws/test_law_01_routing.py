@@ -48,11 +48,13 @@ def test_assignments_are_tokens_times_top_k_and_nothing_is_lost(group, kind, cho
     place, shape, tokens, rng = group
     family = STATISTICS["deepseek_chat"]
     if kind == "generated":
-        source = sampled_source(family, place, shape=shape, rng=rng, replica_choice=choice)
+        source = sampled_source(
+            family, placement=place, shape=shape, rng=rng, replica_choice=choice
+        )
     else:
         trace = generate_token_trace(family, shape=shape, n_tokens=64, n_requests=4, rng=rng)
         build = {"replay": replay_source, "block": block_source, "sampled": sampled_trace_source}
-        source = build[kind](trace, place, rng=rng, replica_choice=choice)
+        source = build[kind](trace, placement=place, rng=rng, replica_choice=choice)
     n_tokens = int(tokens.sum())
     rows = rng.integers(0, 64, n_tokens)
     senders = np.repeat(np.arange(tokens.size), tokens).astype(np.int32)

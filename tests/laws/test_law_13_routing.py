@@ -39,7 +39,7 @@ def test_relabeled_experts_load_the_same_ranks(seed, n_ranks, build):
         place = Placement.from_slots(
             where, n_experts=16, n_ranks=n_ranks, ranks_per_node=max(1, n_ranks // 2)
         )
-        source = build(one, place, rng=np.random.Generator(np.random.PCG64(seed)))
+        source = build(one, placement=place, rng=np.random.Generator(np.random.PCG64(seed)))
         steps.append(source.route(tokens, phase="decode", rows=rows, row_rank=senders))
     for field in fields(steps[0]):
         if field.name != "expert_counts":

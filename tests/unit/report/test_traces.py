@@ -29,7 +29,7 @@ def trace():
 
 
 def test_routing_trace_says_its_size_origin_and_skew(trace, tmp_path):
-    save_token_trace(trace, tmp_path / "t.npz")
+    save_token_trace(trace, path=tmp_path / "t.npz")
     summary = trace_summary(tmp_path / "t.npz")
     assert summary == token_trace_summary(trace)
     assert (summary["n_tokens"], summary["n_requests"], summary["model"]) == (4, 2, "tiny")

@@ -34,7 +34,7 @@ def make(make_trace):
 @pytest.mark.parametrize("phase", ["both", "decode", "any"])
 def test_every_source_serves_both_phases_of_a_mixed_step(make, place, make_rng, build, phase):
     trace = make(phase=phase, n_prompt=40 if phase == "both" else 0)
-    source = build(trace, place, rng=make_rng())
+    source = build(trace, placement=place, rng=make_rng())
     rows = trace.phase_rows("decode")[:12]
     senders = np.repeat(np.arange(4), TOKENS).astype(np.int32)
     source.begin()
@@ -47,21 +47,21 @@ def test_every_source_serves_both_phases_of_a_mixed_step(make, place, make_rng, 
 
 
 def test_replay_says_what_was_recorded_and_what_was_not(make, place, make_rng):
-    source = replay_source(make(phase="decode"), place, rng=make_rng())
+    source = replay_source(make(phase="decode"), placement=place, rng=make_rng())
     assert source.needs_rows
     assert source.spans.tolist() == [[0, 100], [100, 100], [200, 100]]
     assert (
         "decode: 300 tokens of toy (made by a test) replayed token by token" in source.provenance
     )
     assert "no prompt was recorded; counts generated" in source.provenance
-    recorded = replay_source(make(n_prompt=40), place, rng=make_rng())
+    recorded = replay_source(make(n_prompt=40), placement=place, rng=make_rng())
     assert "prefill: runs of the trace's 120 prompt tokens" in recorded.provenance
 
 
 def test_replay_needs_recorded_output(make, place, make_rng):
     with pytest.raises(TraceError, match="a trace without decode tokens"):
-        replay_source(make(n_prompt=100), place, rng=make_rng())
-    block = block_source(make(n_prompt=100), place, rng=make_rng())
+        replay_source(make(n_prompt=100), placement=place, rng=make_rng())
+    block = block_source(make(n_prompt=100), placement=place, rng=make_rng())
     assert not block.needs_rows
     assert block.route(TOKENS, phase="decode").expert_counts.sum() == 2 * 12 * 3
 
@@ -70,7 +70,7 @@ def test_trace_of_another_model_is_refused(make, make_rng):
     other = contiguous(32, n_layers=2, n_ranks=4)
     for build in BUILDERS:
         with pytest.raises(TraceError, match="2 layers with 16 experts; the placement has 2 with"):
-            build(make(), other, rng=make_rng())
+            build(make(), placement=other, rng=make_rng())
 
 
 def test_sources_agree_on_load_and_copies(make, place, make_rng):
@@ -80,7 +80,7 @@ def test_sources_agree_on_load_and_copies(make, place, make_rng):
     senders = np.repeat(np.arange(4), 100).astype(np.int32)
     mean = {}
     for build in BUILDERS:
-        source, rng = build(trace, place, rng=make_rng(1)), make_rng(2)
+        source, rng = build(trace, placement=place, rng=make_rng(1)), make_rng(2)
         total = np.zeros(4)
         for _ in range(30):
             rows = rng.integers(0, 4000, 400)
@@ -103,7 +103,7 @@ def test_generated_counts_name_their_statistics_and_repeat_with_the_seed(make_rn
 
     def counts(seed):
         source = sampled_source(
-            STATISTICS["deepseek_chat"], place, shape=shape, rng=make_rng(seed)
+            STATISTICS["deepseek_chat"], placement=place, shape=shape, rng=make_rng(seed)
         )
         assert "statistics deepseek_chat" in source.provenance
         assert source.spans is None
@@ -122,7 +122,9 @@ def test_tokens_limited_to_groups_visit_fewer_nodes(make_rng):
     copies = {}
     for limit in (1, 4):
         shape = MoeShape(n_layers=2, n_experts=32, top_k=4, n_groups=4, top_groups=limit)
-        source = sampled_source(STATISTICS["uniform"], place, shape=shape, rng=make_rng())
+        source = sampled_source(
+            STATISTICS["uniform"], placement=place, shape=shape, rng=make_rng()
+        )
         copies[limit] = source.route(np.full(8, 100), phase="decode").node_copies_out.sum()
     # one node of four in three quarters of the cases, against 4 x (1 - C(24,4)/C(32,4)) x 3/4
     assert copies[1] == pytest.approx(2 * 800 * 0.75, rel=0.05)
@@ -134,7 +136,7 @@ def test_popularity_may_be_given(make_rng):
     share[0, 2] = 0.85
     source = sampled_source(
         STATISTICS["uniform"],
-        contiguous(4, n_layers=1, n_ranks=2),
+        placement=contiguous(4, n_layers=1, n_ranks=2),
         shape=MoeShape(n_layers=1, n_experts=4, top_k=1),
         rng=make_rng(),
         share=share,

@@ -26,7 +26,7 @@ def trace(make_trace):
 @pytest.fixture
 def arrays(trace, tmp_path):
     """The arrays of a good file, to be damaged."""
-    save_token_trace(trace, tmp_path / "good.npz")
+    save_token_trace(trace, path=tmp_path / "good.npz")
     with np.load(tmp_path / "good.npz") as archive:
         return dict(archive)
 
@@ -42,7 +42,7 @@ def header_with(arrays, **changes):
 
 @pytest.mark.parametrize("name", ["trace.npz", "trace"])
 def test_token_trace_survives_a_round_trip(trace, tmp_path, name):
-    save_token_trace(trace, tmp_path / name)
+    save_token_trace(trace, path=tmp_path / name)
     read = load_token_trace(tmp_path / name, shape=MoeShape(n_layers=2, n_experts=8, top_k=2))
     assert read.header == trace.header
     assert (read.routed_experts == trace.routed_experts).all()
@@ -50,7 +50,7 @@ def test_token_trace_survives_a_round_trip(trace, tmp_path, name):
 
 
 def test_folder_is_memory_mapped(trace, tmp_path):
-    save_token_trace(trace, tmp_path / "trace")
+    save_token_trace(trace, path=tmp_path / "trace")
     assert isinstance(load_token_trace(tmp_path / "trace").routed_experts, np.memmap)
 
 
@@ -112,7 +112,7 @@ def test_foreign_header_is_refused(arrays, tmp_path, changes, match):
 
 
 def test_trace_of_another_model_is_refused(trace, tmp_path):
-    save_token_trace(trace, tmp_path / "trace.npz")
+    save_token_trace(trace, path=tmp_path / "trace.npz")
     with pytest.raises(TraceError, match=r"2 layers, top 2 of 8 experts; the model has 58 layers"):
         load_token_trace(
             tmp_path / "trace.npz", shape=MoeShape(n_layers=58, n_experts=256, top_k=8)
@@ -126,7 +126,7 @@ def test_pickled_objects_are_never_loaded(arrays, tmp_path):
 
 @pytest.mark.parametrize("size", [0, 10, 200, -30])
 def test_truncated_file_is_refused(trace, tmp_path, size):
-    save_token_trace(trace, tmp_path / "whole.npz")
+    save_token_trace(trace, path=tmp_path / "whole.npz")
     whole = (tmp_path / "whole.npz").read_bytes()
     (tmp_path / "cut.npz").write_bytes(whole[:size])
     with pytest.raises(TraceError, match=r"cut\.npz: damaged or not a trace"):
@@ -146,14 +146,14 @@ def test_count_trace_survives_a_round_trip_and_must_add_up(trace, tmp_path):
     tokens = np.array([3, 4])
     whole = CountTrace(counts=counts, step_tokens=tokens, header=trace.header)
     for name in ("counts.npz", "counts"):
-        save_count_trace(whole, tmp_path / name)
+        save_count_trace(whole, path=tmp_path / name)
         assert (load_count_trace(tmp_path / name).counts == counts).all()
     for wrong, match in (
         (replace(whole, step_tokens=tokens + 1), "step 0, layer 0: counts do not add up"),
         (replace(whole, counts=counts[:1]), "counts: shape"),
         (replace(whole, counts=counts[:, :, :4]), "counts: shape"),
     ):
-        save_count_trace(wrong, tmp_path / "bad.npz")
+        save_count_trace(wrong, path=tmp_path / "bad.npz")
         with pytest.raises(TraceError, match=match):
             load_count_trace(tmp_path / "bad.npz")
 

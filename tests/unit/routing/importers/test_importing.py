@@ -41,11 +41,11 @@ def test_each_format_has_a_reader():
 def test_imported_traces_are_saved_and_loaded_as_they_are(
     tmp_path, token_trace, count_trace, name
 ):
-    save_token_trace(token_trace, tmp_path / name)
+    save_token_trace(token_trace, path=tmp_path / name)
     loaded = load_token_trace(tmp_path / name)
     np.testing.assert_array_equal(loaded.routed_experts, token_trace.routed_experts)
     assert loaded.header == token_trace.header
-    save_count_trace(count_trace, tmp_path / f"counts_{name}")
+    save_count_trace(count_trace, path=tmp_path / f"counts_{name}")
     loaded = load_count_trace(tmp_path / f"counts_{name}")
     np.testing.assert_array_equal(loaded.counts, count_trace.counts)
     assert loaded.header == count_trace.header
@@ -53,15 +53,15 @@ def test_imported_traces_are_saved_and_loaded_as_they_are(
 
 @pytest.mark.parametrize("name", ["own.npz", "own"])
 def test_own_traces_are_imported_unchanged(tmp_path, token_trace, count_trace, name):
-    save_token_trace(token_trace, tmp_path / name)
+    save_token_trace(token_trace, path=tmp_path / name)
     done = import_with_notes(tmp_path / name)
     assert (done.format, done.trace.header) == ("rackmoe", token_trace.header)
-    save_count_trace(count_trace, tmp_path / f"counts_{name}")
+    save_count_trace(count_trace, path=tmp_path / f"counts_{name}")
     assert import_trace(tmp_path / f"counts_{name}").step_tokens.tolist() == [5]
 
 
 def test_own_traces_of_another_model_are_refused(tmp_path, token_trace, gpt_oss):
-    save_token_trace(token_trace, tmp_path / "own.npz")
+    save_token_trace(token_trace, path=tmp_path / "own.npz")
     with pytest.raises(TraceError, match=r"own\.npz: n_experts is 8 and 32"):
         import_trace(tmp_path / "own.npz", model=gpt_oss)
     with pytest.raises(TraceError, match="3 MoE layers; expected those of"):
