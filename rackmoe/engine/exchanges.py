@@ -22,7 +22,7 @@ __all__ = [
 
 Exchanged = tuple[PortTimes | None, PortTimes | None]
 SentBytes = tuple[float, float]
-PortBytes = NDArray[np.float64]
+PortBytes = NDArray[np.float64] | None
 """Bytes of each rank, shape (4, n_ranks): scale-up out and in, scale-out out and in. [B]"""
 
 _PER_ASSIGNMENT = (Family.DEEPEP_LOW_LATENCY, Family.DEEPEP_LOW_LATENCY_RDMA, Family.IDEAL)
@@ -84,8 +84,8 @@ class LocalExperts:
         return 0.0, 0.0
 
     def port_bytes(self, routed: StepRouting, *, tokens: NDArray[np.int64]) -> PortBytes:  # noqa: ARG002 protocol
-        """Return zeros. [B]."""
-        return np.zeros((4, 1))
+        """Return that no port is used."""
+        return None
 
 
 class ExpertReduce:

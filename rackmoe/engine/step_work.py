@@ -234,7 +234,8 @@ class StepWork:
         n_classes = max(self._dense.class_of_layer) + 1
         zero = {"pairs": np.zeros((n_classes, 1)), "n_chunks": _ONE}
         value = {name: loads.get(name, zero.get(name, 0 * _ONE)) for name in _LOADS}
-        batch = StepBatch(**{name: value[name] for name in _BATCH_LOADS}, chunks=(), preempted=())
+        loads_of_batch: dict[str, Any] = {name: value[name] for name in _BATCH_LOADS}
+        batch = StepBatch(**loads_of_batch, chunks=(), preempted=())
         total = StepSum()
         chunks = AttentionLoad(**{name: value[name] for name in _CHUNK_LOADS})
         self._add_dense(total, batch, chunks=chunks, logits=value["logits"])

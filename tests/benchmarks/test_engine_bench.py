@@ -14,7 +14,8 @@ import simpy
 
 from rackmoe.engine.assembly import build_replicas, plan_pool
 from rackmoe.engine.client import ClosedLoopClient
-from rackmoe.engine.clock import to_seconds
+from rackmoe.engine.clock import to_s
+from rackmoe.engine.fabric_run import FabricRun
 from rackmoe.engine.ledger import Ledger
 from rackmoe.engine.rack import Rack
 from rackmoe.engine.routing_sources import RoutingInputs
@@ -86,17 +87,19 @@ class Decoding:
         if len(starts):
             chosen = streams.rng("trace rows").integers(0, len(starts), size=len(ledger))
             ledger.trace_row[:] = starts[chosen]
+        fabric = FabricRun(self.env, scenario=case, plans=[self.plan])
         rack = Rack(
             self.env,
             ledger=ledger,
-            links=None,
-            ended=lambda ids: self.client.ended(ids),
+            links=fabric.kv,
+            ended=self._ended,
             is_prefilled=True,
         )
         (self.replica,) = build_replicas(
             self.env, plans=[self.plan], ledger=ledger, steps=self.records.steps, hooks=rack
         )
         rack.install([self.replica])
+        fabric.attach([self.replica], rack=rack, streams=streams)
         self.client = ClosedLoopClient(
             self.env,
             concurrency=case.document.workload.arrivals.closed_loop,
@@ -104,6 +107,9 @@ class Decoding:
             submit=rack.submit,
         )
         self.run(WARM_UP_STEPS)
+
+    def _ended(self, requests):
+        self.client.ended(requests)
 
     def run(self, n_steps):
         end = len(self.records.steps) + n_steps
@@ -119,9 +125,9 @@ decoding = cache(Decoding)
 def test_whole_decode_steps(benchmark, capsys, group, source):
     size = TRIED if benchmark.disabled else MEASURED
     rack = decoding(group, source, size)
-    before_s = to_seconds(rack.env.now)
+    before_s = to_s(rack.env.now)
     benchmark.pedantic(rack.run, args=(STEPS_PER_ROUND,), rounds=ROUNDS)
-    took_s = to_seconds(rack.env.now) - before_s
+    took_s = to_s(rack.env.now) - before_s
     assert len(rack.replica.batcher.running) == size[0] * rack.plan.pool.ep
     if benchmark.disabled:
         return
