@@ -7,7 +7,7 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
-from rackmoe.engine.clock import to_picoseconds
+from rackmoe.engine.clock import to_ps
 from rackmoe.engine.ledger import Ledger
 
 __all__ = ["ClosedLoopClient", "MeasuredRequests", "OpenLoopClient"]
@@ -79,7 +79,7 @@ class OpenLoopClient:
         submit: Callable[[int], None],
     ) -> None:
         self._env = env
-        self._times = [to_picoseconds(float(t)) for t in arrival_s]
+        self._times = [to_ps(float(t)) for t in arrival_s]
         self._ledger = ledger
         self._submit = submit
         env.process(self._send())

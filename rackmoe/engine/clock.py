@@ -7,7 +7,7 @@ from simpy.events import EventPriority
 
 from rackmoe.network.flow_table import PS_PER_S
 
-__all__ = ["PICOSECONDS_PER_S", "LateEvent", "now_ps", "to_picoseconds", "to_seconds"]
+__all__ = ["PICOSECONDS_PER_S", "LateEvent", "now_ps", "to_ps", "to_s"]
 
 PICOSECONDS_PER_S = PS_PER_S
 """Ticks of the clock in a second."""
@@ -32,7 +32,7 @@ def now_ps(env: simpy.Environment) -> int:
     return int(env.now)
 
 
-def to_picoseconds(duration_s: float) -> int:
+def to_ps(duration_s: float) -> int:
     """Return a duration in whole picoseconds, rounded up.
 
     Parameters
@@ -47,13 +47,13 @@ def to_picoseconds(duration_s: float) -> int:
 
     Examples
     --------
-    >>> to_picoseconds(1.5e-12)
+    >>> to_ps(1.5e-12)
     2
     """
     return math.ceil(duration_s * PICOSECONDS_PER_S)
 
 
-def to_seconds(picoseconds: int) -> float:
+def to_s(picoseconds: int) -> float:
     """Return a time of the clock in seconds.
 
     Parameters
@@ -68,7 +68,7 @@ def to_seconds(picoseconds: int) -> float:
 
     Examples
     --------
-    >>> to_seconds(2_500_000_000_000)
+    >>> to_s(2_500_000_000_000)
     2.5
     """
     return float(picoseconds / PICOSECONDS_PER_S)

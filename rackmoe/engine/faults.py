@@ -8,7 +8,7 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
-from rackmoe.engine.clock import now_ps, to_picoseconds, to_seconds
+from rackmoe.engine.clock import now_ps, to_ps, to_s
 from rackmoe.engine.interconnect import Interconnect
 from rackmoe.engine.kv_links import KvLinks
 from rackmoe.engine.rack import Rack
@@ -99,7 +99,7 @@ class Faults:
         """Time that replicas were out of service until now, summed over them. [s]."""
         now = now_ps(self._env)
         still = sum(now - since for since in self._out_since.values())
-        return to_seconds(self._out_ps + still)
+        return to_s(self._out_ps + still)
 
     def start(self, faults: Sequence[Fault]) -> None:
         """Put faults on the clock.
@@ -126,7 +126,7 @@ class Faults:
 
     # ------------------------------------------------------------------ processes
     def _once(self, index: int, fault: Fault) -> Generator[simpy.Event, Any, None]:
-        yield self._env.timeout(to_picoseconds(fault.at_s or 0.0))
+        yield self._env.timeout(to_ps(fault.at_s or 0.0))
         yield from self._break(index, fault)
 
     def _again_and_again(self, index: int, fault: Fault) -> Generator[simpy.Event, Any, None]:
@@ -134,7 +134,7 @@ class Faults:
         n_places = self._n_places(fault.kind)
         mean_s = self._mtbf_s(fault.kind) / fault.rate_scale
         while True:
-            yield self._env.timeout(to_picoseconds(float(rng.exponential(mean_s))))
+            yield self._env.timeout(to_ps(float(rng.exponential(mean_s))))
             where = int(rng.integers(n_places))
             yield from self._break(index, fault.model_copy(update={"where": where}))
 
@@ -143,7 +143,7 @@ class Faults:
         self.n_faults += 1
         self._active[index] = fault
         self._apply()
-        yield self._env.timeout(to_picoseconds(lasts_s))
+        yield self._env.timeout(to_ps(lasts_s))
         del self._active[index]
         self._apply()
 

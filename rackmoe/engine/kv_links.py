@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import simpy
 
-from rackmoe.engine.clock import now_ps, to_picoseconds
+from rackmoe.engine.clock import now_ps, to_ps
 from rackmoe.engine.fabric import Transfer
 from rackmoe.engine.interconnect import Interconnect
 from rackmoe.engine.replica import Replica
@@ -111,8 +111,8 @@ class KvLinks:
         sending = _Sending(self._env.event())
         self._sendings[sending.arrived] = sending
         latency_s = self._up_latency_s if is_up else self._out_latency_s
-        cold_ps = to_picoseconds(self._cold_start_s) - now_ps(self._env)
-        ready = self._env.timeout(to_picoseconds(latency_s) + max(0, cold_ps))
+        cold_ps = to_ps(self._cold_start_s) - now_ps(self._env)
+        ready = self._env.timeout(to_ps(latency_s) + max(0, cold_ps))
         n_bytes = n_tokens * self._token_bytes
         ready.callbacks.append(lambda _: self._start(sending, pairs, n_bytes))
         return sending.arrived

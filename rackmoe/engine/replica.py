@@ -8,7 +8,7 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
-from rackmoe.engine.clock import now_ps, to_picoseconds, to_seconds
+from rackmoe.engine.clock import now_ps, to_ps, to_s
 from rackmoe.engine.ledger import NEVER, Ledger
 from rackmoe.engine.plan_reuse import StepMemory
 from rackmoe.engine.planned import PlannedStep
@@ -285,13 +285,13 @@ class Replica:
         self._is_asleep = True
         is_resumed = False
         while True:
-            left = to_picoseconds(plan.duration_s) - (now_ps(env) - started)
+            left = to_ps(plan.duration_s) - (now_ps(env) - started)
             try:
                 yield env.timeout(max(left, 0))
             except simpy.Interrupt:
                 if not self.is_up:
                     raise
-                now_s = to_seconds(now_ps(env) - started)
+                now_s = to_s(now_ps(env) - started)
                 history = self._changed(history, now_s)
                 plan = plan.resume(slowdown=history, now_s=now_s)
                 is_resumed = True
@@ -303,7 +303,7 @@ class Replica:
     def _repeat(self, plan: PlannedStep, n_steps: int) -> Generator[simpy.Event, Any, int]:
         """Run equal steps until something changes; return how many were run."""
         env = self._env
-        started, one = now_ps(env), to_picoseconds(plan.duration_s)
+        started, one = now_ps(env), to_ps(plan.duration_s)
         self._is_repeating = True
         try:
             yield env.timeout(n_steps * one)
@@ -336,8 +336,8 @@ class Replica:
                 plan.row(
                     replica=self.index,
                     pool=self.pool,
-                    start_s=to_seconds(start + index * one),
-                    duration_s=to_seconds(one),
+                    start_s=to_s(start + index * one),
+                    duration_s=to_s(one),
                     n_emitted=by_step[index],
                 )
             )

@@ -4,7 +4,7 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
-from rackmoe.engine.clock import now_ps, to_picoseconds
+from rackmoe.engine.clock import now_ps, to_ps
 from rackmoe.engine.interconnect import Interconnect
 from rackmoe.engine.planned import PlannedStep
 from rackmoe.engine.replica import Replica
@@ -75,7 +75,7 @@ class ReplicaPorts:
         self._load_s = np.zeros(2)
         self._factors = np.ones((2, n_gpus))
         self._is_due = False
-        self._refreshed_ps = -to_picoseconds(_LEAST_GAP_S)
+        self._refreshed_ps = -to_ps(_LEAST_GAP_S)
         self.n_changes = 0
         if is_shared:
             net.fabric.on_change(self._links.tolist(), callback=self._changed)
@@ -180,7 +180,7 @@ class ReplicaPorts:
             return
         self._is_due = True
         env = self._net.env
-        due_ps = self._refreshed_ps + to_picoseconds(_LEAST_GAP_S)
+        due_ps = self._refreshed_ps + to_ps(_LEAST_GAP_S)
         wait = env.timeout(max(due_ps - now_ps(env), 0))
         wait.callbacks.append(self._answer)
 

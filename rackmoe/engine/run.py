@@ -11,7 +11,7 @@ from simpy.core import EmptySchedule
 
 from rackmoe.engine.assembly import build_replicas, plan_pool
 from rackmoe.engine.client import ClosedLoopClient, MeasuredRequests, OpenLoopClient
-from rackmoe.engine.clock import PICOSECONDS_PER_S, now_ps, to_picoseconds, to_seconds
+from rackmoe.engine.clock import PICOSECONDS_PER_S, now_ps, to_ps, to_s
 from rackmoe.engine.fabric_run import FabricRun
 from rackmoe.engine.interconnect import HotLink, hot_links
 from rackmoe.engine.ledger import Ledger
@@ -142,7 +142,7 @@ def run_engine(
         _report(env, measured, progress)
     stops = [measured.done]
     if until_s is not None:
-        stops.append(env.timeout(to_picoseconds(until_s)))
+        stops.append(env.timeout(to_ps(until_s)))
     _run_until(env, simpy.AnyOf(env, stops), measured)
     for replica in replicas:
         replica.settle()
@@ -157,7 +157,7 @@ def run_engine(
         replica_pools=pools,
         n_arrived=len(records.requests),
         n_unfinished=measured.n_left,
-        end_s=to_seconds(now_ps(env)),
+        end_s=to_s(now_ps(env)),
         warnings=(
             *cache_warnings,
             *_warnings(ledger, n_unfinished=measured.n_left),
@@ -170,7 +170,7 @@ def run_engine(
 
 def _frontend_ps(scenario: Scenario) -> int:
     host = scenario.backend.host_on(scenario.machine.gpu.name)
-    return to_picoseconds(host.request_s.value)
+    return to_ps(host.request_s.value)
 
 
 def _run_until(env: simpy.Environment, stop: simpy.Event, measured: MeasuredRequests) -> None:
@@ -180,7 +180,7 @@ def _run_until(env: simpy.Environment, stop: simpy.Event, measured: MeasuredRequ
         if not isinstance(error.__context__, EmptySchedule):
             raise
         raise InvariantError(
-            f"LAW-08 at t={to_seconds(now_ps(env)):.6f} s: "
+            f"LAW-08 at t={to_s(now_ps(env)):.6f} s: "
             f"{measured.n_left} measured requests wait, but no event is left that could serve them"
         ) from error
 
@@ -248,7 +248,7 @@ def _report(env: simpy.Environment, measured: MeasuredRequests, progress: Progre
     n = measured.n_left
 
     def tick(_: simpy.Event) -> None:
-        progress(to_seconds(now_ps(env)), n - measured.n_left)
+        progress(to_s(now_ps(env)), n - measured.n_left)
         # where nothing else is left to happen, a tick would keep an empty clock running
         if env.peek() != math.inf:
             schedule()

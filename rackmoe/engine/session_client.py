@@ -8,7 +8,7 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
-from rackmoe.engine.clock import now_ps, to_picoseconds
+from rackmoe.engine.clock import now_ps, to_ps
 from rackmoe.engine.ledger import Ledger
 from rackmoe.serving.workload import RequestTable
 
@@ -63,7 +63,7 @@ class SessionClient:
         ]
         timed = np.flatnonzero(is_timed)
         timed = timed[np.argsort(requests.arrival_s[timed], kind="stable")]
-        self._timed = [(row, to_picoseconds(float(requests.arrival_s[row]))) for row in timed]
+        self._timed = [(row, to_ps(float(requests.arrival_s[row]))) for row in timed]
         env.process(self._send_timed())
         env.process(self._start_loops(concurrency))
 
@@ -89,7 +89,7 @@ class SessionClient:
         self._submit(request)
 
     def _send_later(self, request: int) -> None:
-        delay = self._env.timeout(to_picoseconds(float(self._delay_s[request])))
+        delay = self._env.timeout(to_ps(float(self._delay_s[request])))
         delay.callbacks.append(lambda _: self._send(request))
 
     def _start_next(self, application: int) -> None:

@@ -6,7 +6,7 @@ import simpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rackmoe.engine.clock import to_picoseconds, to_seconds
+from rackmoe.engine.clock import to_ps, to_s
 from rackmoe.engine.fabric import Fabric
 from rackmoe.network.arbitration import Arbitration, TrafficClass
 
@@ -32,9 +32,9 @@ def move(capacity, traffic, *, arbitration=Arbitration.PER_FLOW, speed=1.0):
     ends_s = [0.0] * len(traffic)
 
     def send(index, path, n_bytes, start_s, kind):
-        yield env.timeout(to_picoseconds(start_s / speed))
+        yield env.timeout(to_ps(start_s / speed))
         yield fabric.transfer(tuple(path), n_bytes=n_bytes, traffic_class=kind)
-        ends_s[index] = to_seconds(env.now)
+        ends_s[index] = to_s(env.now)
 
     for index, (path, n_bytes, start_s, kind) in enumerate(traffic):
         env.process(send(index, path, n_bytes, start_s, kind))

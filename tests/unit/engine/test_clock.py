@@ -2,18 +2,18 @@
 
 import simpy
 
-from rackmoe.engine.clock import LateEvent, to_picoseconds, to_seconds
+from rackmoe.engine.clock import LateEvent, to_ps, to_s
 
 
 def test_durations_are_rounded_up_to_whole_ticks():
-    assert to_picoseconds(0.0) == 0
-    assert to_picoseconds(1e-12) == 1
-    assert to_picoseconds(1.0000001e-12) == 2
-    assert isinstance(to_picoseconds(0.5), int)
+    assert to_ps(0.0) == 0
+    assert to_ps(1e-12) == 1
+    assert to_ps(1.0000001e-12) == 2
+    assert isinstance(to_ps(0.5), int)
 
 
 def test_ticks_convert_back_to_seconds():
-    assert to_seconds(to_picoseconds(0.125)) == 0.125
+    assert to_s(to_ps(0.125)) == 0.125
 
 
 def test_a_late_event_comes_after_all_others_of_its_instant():

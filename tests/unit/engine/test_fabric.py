@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import simpy
 
-from rackmoe.engine.clock import to_picoseconds, to_seconds
+from rackmoe.engine.clock import to_ps, to_s
 from rackmoe.engine.fabric import Fabric
 from rackmoe.errors import CapacityError, TopologyError
 from rackmoe.network.arbitration import Arbitration, TrafficClass
@@ -24,7 +24,7 @@ def build(capacity, **options):
 
 
 def timed(env, transfer, ends, key):
-    transfer.callbacks.append(lambda _: ends.__setitem__(key, to_seconds(env.now)))
+    transfer.callbacks.append(lambda _: ends.__setitem__(key, to_s(env.now)))
 
 
 def test_two_transfers_share_and_the_longer_one_speeds_up():
@@ -45,7 +45,7 @@ def test_weights_and_classes_decide_the_shares():
     fabric.transfer((0,), n_bytes=80.0, traffic_class=TrafficClass.EXPERT)
     env.run(until=1)
     assert fabric.rates_on(np.array([0])).tolist() == [12.0]
-    env.run(until=to_picoseconds(2.0))
+    env.run(until=to_ps(2.0))
     moved = fabric.counters().moved_bytes[:, 0]
     assert dict(zip(TrafficClass, moved.tolist(), strict=True)) == pytest.approx(
         {"collective": 0.0, "pipeline": 0.0, "kv": 16.0, "expert": 8.0, "weights": 0.0}
@@ -75,9 +75,9 @@ def test_transfers_stall_on_a_failed_link_and_go_on_after_repair():
     timed(env, fabric.transfer((0,), n_bytes=4.0), ends, 0)
 
     def fail():
-        yield env.timeout(to_picoseconds(1.0))
+        yield env.timeout(to_ps(1.0))
         fabric.set_capacity(0, capacity_bytes_per_s=0.0)
-        yield env.timeout(to_picoseconds(5.0))
+        yield env.timeout(to_ps(5.0))
         fabric.set_capacity(0, capacity_bytes_per_s=1.0)
 
     env.process(fail())
@@ -102,7 +102,7 @@ def test_a_canceled_transfer_leaves_its_bandwidth():
     timed(env, fabric.transfer((0,), n_bytes=3.0), ends, "other")
 
     def cancel():
-        yield env.timeout(to_picoseconds(1.0))
+        yield env.timeout(to_ps(1.0))
         fabric.cancel(victim)
         fabric.cancel(victim)
 
@@ -127,7 +127,7 @@ def test_bytes_on_links_are_bytes_times_hops_and_busy_time_adds_up():
 def test_watchers_hear_of_rates_and_capacities_once_per_instant():
     env, fabric = build([2.0, 2.0, 2.0])
     heard = []
-    fabric.on_change([0, 1], callback=lambda: heard.append(to_seconds(env.now)))
+    fabric.on_change([0, 1], callback=lambda: heard.append(to_s(env.now)))
     fabric.transfer((0, 1), n_bytes=2.0)
     fabric.transfer((2,), n_bytes=1.0)
     env.run()
@@ -141,7 +141,7 @@ def test_more_transfers_than_first_slots_are_taken():
     env, fabric = build([1.0, 1.0])
     done = [fabric.transfer((k % 2,), n_bytes=1.0) for k in range(200)]
     env.run(until=env.all_of(done))
-    assert to_seconds(env.now) == pytest.approx(100.0)
+    assert to_s(env.now) == pytest.approx(100.0)
     assert fabric.transfers_on(np.array([0, 1])).tolist() == [0, 0]
 
 
@@ -189,7 +189,7 @@ def test_same_transfers_finish_at_the_same_ticks():
 
         def arrive():
             for k in range(50):
-                yield env.timeout(to_picoseconds(rng.exponential(0.3)))
+                yield env.timeout(to_ps(rng.exponential(0.3)))
                 path = tuple(rng.permutation(3)[: rng.integers(1, 4)].tolist())
                 timed(env, fabric.transfer(path, n_bytes=float(rng.random())), ends, k)
 

@@ -6,7 +6,7 @@ import pytest
 import simpy
 from strategies import Case, Shape, build
 
-from rackmoe.engine.clock import to_seconds
+from rackmoe.engine.clock import to_s
 from rackmoe.engine.interconnect import Interconnect
 from rackmoe.engine.kv_links import KvLinks, build_kv_links
 from rackmoe.hardware.profile import load_machine
@@ -43,9 +43,7 @@ def machine():
 
 def links_of(env, *, is_scale_up=False):
     net = Interconnect(env, machine=machine(), n_gpus=8)
-    return KvLinks(
-        net, machine=machine(), is_scale_up=is_scale_up, setup_s=0.5, token_bytes=1e6
-    )
+    return KvLinks(net, machine=machine(), is_scale_up=is_scale_up, setup_s=0.5, token_bytes=1e6)
 
 
 def frame_of(links):
@@ -56,7 +54,7 @@ def frame_of(links):
 
 def arrival_s(env, event):
     env.run(until=event)
-    return to_seconds(env.now)
+    return to_s(env.now)
 
 
 def test_a_cache_takes_setup_latency_and_its_bytes_over_the_nics():
@@ -83,7 +81,7 @@ def test_two_caches_to_one_gpu_share_its_port():
         for source in (0, 1)
     ]
     env.run(until=simpy.AllOf(env, events))
-    assert to_seconds(env.now) == pytest.approx(5.5 + 2.0)
+    assert to_s(env.now) == pytest.approx(5.5 + 2.0)
 
 
 def test_each_nic_carries_its_share():
@@ -112,7 +110,7 @@ def test_each_gpu_of_a_group_fetches_its_own_share():
     env = simpy.Environment(initial_time=0)
     links = links_of(env, is_scale_up=True)
     env.run(until=links.send(Place(0, tp=2), target=Place(4, tp=2), groups=(0, 0), n_tokens=100))
-    assert to_seconds(env.now) == pytest.approx(0.5 + 4 + 0.2)
+    assert to_s(env.now) == pytest.approx(0.5 + 4 + 0.2)
     frame = frame_of(links)
     assert frame["port"].tolist() == [0, 1, 4, 5]
     assert frame["sent_bytes"].tolist() == pytest.approx([1e8, 1e8, 0, 0])

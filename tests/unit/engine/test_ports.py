@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import simpy
 
-from rackmoe.engine.clock import to_picoseconds, to_seconds
+from rackmoe.engine.clock import to_ps, to_s
 from rackmoe.engine.fabric import Fabric
 from rackmoe.engine.links import MachineLinks
 from rackmoe.engine.ports import Ports
@@ -96,10 +96,10 @@ def test_a_transfer_under_way_feels_a_failed_tray(ports, links):
     capacity = float(links.capacity_bytes_per_s[links.scale_up[0, 0]])
     ends = []
     transfer = ports.fabric.transfer(links.scale_up_path(0, destination=1), n_bytes=2.0 * capacity)
-    transfer.callbacks.append(lambda _: ends.append(to_seconds(env.now)))
+    transfer.callbacks.append(lambda _: ends.append(to_s(env.now)))
 
     def fail():
-        yield env.timeout(to_picoseconds(1.0))
+        yield env.timeout(to_ps(1.0))
         ports.chips[0].fail()
         ports.chips[1].fail()
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import simpy
 
-from rackmoe.engine.clock import PICOSECONDS_PER_S, to_seconds
+from rackmoe.engine.clock import PICOSECONDS_PER_S, to_s
 from rackmoe.engine.ledger import NEVER, Ledger
 from rackmoe.engine.planned import PlannedStep, StepTotals
 from rackmoe.engine.pool_plan import PoolPlan
@@ -72,7 +72,7 @@ class Hooks:
             replica.join(chunk.request, group=chunk.group)
 
     def sequences_left(self, replica, *, requests):
-        self.left.append((to_seconds(replica.env.now), requests.tolist()))
+        self.left.append((to_s(replica.env.now), requests.tolist()))
 
     def sequence_preempted(self, replica, *, victim):
         self.preempted.append(victim.request)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import simpy
 
-from rackmoe.engine.clock import to_picoseconds, to_seconds
+from rackmoe.engine.clock import to_ps, to_s
 from rackmoe.engine.fabric import Fabric
 from rackmoe.errors import ShapeError
 from rackmoe.network.layer_times import LayerTimes
@@ -118,7 +118,7 @@ class Events:
     def _arrived(self, key):
         self.missing[key] -= 1
         if self.missing[key] == 0:
-            wait = self.env.timeout(to_picoseconds(LATENCY_S))
+            wait = self.env.timeout(to_ps(LATENCY_S))
             wait.callbacks.append(lambda _: self.held[key].succeed())
 
     def _send(self, m, layer, kind, r):
@@ -136,7 +136,7 @@ class Events:
     def _work(self, r, duration_s):
         with self.compute[r].request() as turn:
             yield turn
-            yield self.env.timeout(to_picoseconds(duration_s))
+            yield self.env.timeout(to_ps(duration_s))
 
     def _rank(self, r):
         for layer in range(self.n_layers):
@@ -155,7 +155,7 @@ class Events:
     def run_s(self):
         ranks = [self.env.process(self._rank(r)) for r in range(self.n_ranks)]
         self.env.run(until=self.env.all_of(ranks))
-        return to_seconds(self.env.now)
+        return to_s(self.env.now)
 
 
 @pytest.mark.parametrize("zipf", [0.0, 0.6])
