@@ -88,6 +88,11 @@ class PortLoad:
         ----------
         end_ps : int
             End of the run. [ps]
+
+        Returns
+        -------
+        ndarray of shape (n_links,)
+            99th percentile over the windows. [B/s]
         """
         return np.asarray(np.percentile(self.rates_bytes_per_s(end_ps), _P99, axis=0))
 

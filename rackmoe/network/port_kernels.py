@@ -91,7 +91,18 @@ def added_s_plain(
     latency_s: float,
     ramp: float,
 ) -> Floats:
-    """Return what `added_s` returns, in plain NumPy; time per copy may vary by rank."""
+    """Return what `added_s` returns, in plain NumPy; time per copy may vary by rank.
+
+    Parameters
+    ----------
+    token_s, port, port_copy_s, nic, nic_copy_s, latency_s, ramp : ndarray and float
+        As for the compiled one; `port_copy_s` may be one time for each rank. [s]
+
+    Returns
+    -------
+    ndarray of shape (n_layers, n_ranks)
+        Durations. [s]
+    """
     parts = [token_s] if token_s.size else []
     if port.size:
         parts.append(port * port_copy_s)
