@@ -27,6 +27,7 @@ class StepMemory:
     def __init__(self, tolerance_frac: float) -> None:
         self._tolerance_frac = tolerance_frac
         self._plan: PlannedStep | None = None
+        self._planned = (0, 0)
         self._n_reuses = 0
 
     def keep(self, plan: PlannedStep) -> None:
@@ -39,6 +40,7 @@ class StepMemory:
         """
         if self._tolerance_frac and not plan.batch.chunks:
             self._plan = plan
+            self._planned = _sums(plan.batch)
             self._n_reuses = 0
 
     def recall(self, batch: StepBatch) -> PlannedStep | None:
@@ -57,13 +59,8 @@ class StepMemory:
         plan = self._plan
         if plan is None or batch.chunks or self._n_reuses == _MAX_REUSES:
             return None
-        pairs = (
-            (batch.decode_sequences, plan.batch.decode_sequences),
-            (batch.decode_kv_tokens, plan.batch.decode_kv_tokens),
-        )
-        for now, then in pairs:
-            planned = int(np.sum(then))
-            if abs(int(np.sum(now)) - planned) > self._tolerance_frac * planned:
+        for now, planned in zip(_sums(batch), self._planned, strict=True):
+            if abs(now - planned) > self._tolerance_frac * planned:
                 return None
         self._n_reuses += 1
         return plan
@@ -92,10 +89,18 @@ class StepMemory:
         if batcher.n_waiting and not batcher.gate.is_open:
             return 1
         running = batcher.running
-        largest = (1 + self._tolerance_frac) * int(self._plan.batch.decode_kv_tokens.sum())
+        largest = (1 + self._tolerance_frac) * self._planned[1]
         by_context = 1 + int((largest - running.total_kv_tokens) / len(running))
         free_blocks = int(batcher.free_blocks.min()) // int(running.n_sequences.max())
         by_memory = (free_blocks - 1) * batcher.limits.block_tokens
         by_output = int(running.remaining.min())
         n_steps = min(by_context, by_memory, by_output) // batch.tokens_per_sequence
         return max(1, min(_MAX_REUSES, n_steps))
+
+
+def _sums(batch: StepBatch) -> tuple[int, int]:
+    """Return the sequences and the cached tokens of all attention groups."""
+    return (
+        int(np.add.reduce(batch.decode_sequences)),
+        int(np.add.reduce(batch.decode_kv_tokens)),
+    )
