@@ -19,7 +19,7 @@ from rackmoe.engine.ledger import Ledger
 from rackmoe.engine.pool_plan import PoolPlan
 from rackmoe.engine.replica import Replica, ReplicaHooks
 from rackmoe.engine.routing_sources import RoutingInputs
-from rackmoe.engine.step import ReplicaShape, StepLaw
+from rackmoe.engine.step import ReplicaShape, StepLaw, StepSchedule
 from rackmoe.errors import CapacityError
 from rackmoe.model.architecture import Window
 from rackmoe.model.attention import layer_groups
@@ -98,9 +98,11 @@ def plan_pool(
         dense=dense,
         routing=routing.source(pool, role=name),
         exchanges=_exchanges(scenario, pool, role=name),
-        host=backend.host_on(scenario.machine.gpu.name),
-        is_two_batch=pool.two_batch_overlap,
-        n_drafts=pool.draft_tokens,
+        schedule=StepSchedule(
+            host=backend.host_on(scenario.machine.gpu.name),
+            is_two_batch=pool.two_batch_overlap,
+            n_drafts=pool.draft_tokens,
+        ),
     )
     return PoolPlan(
         role=_ROLES[name],
@@ -234,10 +236,12 @@ def _limits(scenario: Scenario, pool: Pool, memory: MemoryPlan) -> BatchLimits:
 def _declared_tokens(scenario: Scenario) -> int:
     """Return the output that clients declare, where the scheduler counts on it.
 
-    Recorded requests declare nothing.
+    Recorded requests declare nothing, nor do those whose lengths have no nominal value.
     """
     lengths = scenario.document.workload.lengths
-    if lengths is None or not scenario.backend.scheduler.guarantees_output:
+    if not scenario.backend.scheduler.guarantees_output:
+        return 0
+    if lengths is None or lengths.output is None:
         return 0
     return int(lengths.output * lengths.spread[1])
 

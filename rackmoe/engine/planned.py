@@ -42,6 +42,30 @@ class StepTotals:
     imbalance: float
     port_bytes: NDArray[np.float64] | None = None
 
+    def joined(self, other: "StepTotals") -> "StepTotals":
+        """Return the totals of two micro-batches of one step.
+
+        Parameters
+        ----------
+        other : StepTotals
+            Those of the other one.
+
+        Returns
+        -------
+        StepTotals
+            Sums, and the mean imbalance.
+        """
+        mine, theirs = self.port_bytes, other.port_bytes
+        return StepTotals(
+            by_peak_flop=self.by_peak_flop + other.by_peak_flop,
+            hbm_bytes=self.hbm_bytes + other.hbm_bytes,
+            scale_up_bytes=self.scale_up_bytes + other.scale_up_bytes,
+            scale_out_bytes=self.scale_out_bytes + other.scale_out_bytes,
+            attention_s=self.attention_s + other.attention_s,
+            imbalance=(self.imbalance + other.imbalance) / 2,
+            port_bytes=theirs if mine is None else mine if theirs is None else mine + theirs,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedStep:

@@ -24,7 +24,7 @@ from rackmoe.routing.step import RoutingSource, StepRouting
 from rackmoe.serving.batching import StepBatch
 from rackmoe.serving.running import RunningSequences
 
-__all__ = ["ReplicaShape", "StepLaw"]
+__all__ = ["ReplicaShape", "StepLaw", "StepSchedule"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +51,25 @@ class ReplicaShape:
         return self.tp * self.n_groups
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepSchedule:
+    """What a step is made of besides one pass over its batch.
+
+    Attributes
+    ----------
+    host : HostTimes
+        What the host adds to a step.
+    is_two_batch : bool
+        Whether a step is split into two micro-batches that overlap.
+    n_drafts : int
+        Speculative tokens that a step drafts for each sequence.
+    """
+
+    host: HostTimes
+    is_two_batch: bool = False
+    n_drafts: int = 0
+
+
 class StepLaw:
     """Plan the steps of the replicas of one pool.
 
@@ -68,12 +87,8 @@ class StepLaw:
         Which experts the tokens choose.
     exchanges : ReplicaExchanges
         How tokens travel.
-    host : HostTimes
-        What the host adds to a step.
-    is_two_batch : bool
-        Whether a step is split into two micro-batches that overlap.
-    n_drafts : int
-        Speculative tokens that a step drafts for each sequence.
+    schedule : StepSchedule
+        Micro-batches, drafts and times of the host.
 
     Attributes
     ----------
@@ -90,9 +105,7 @@ class StepLaw:
         dense: DenseWork,
         routing: RoutingSource,
         exchanges: ReplicaExchanges,
-        host: HostTimes,
-        is_two_batch: bool = False,
-        n_drafts: int = 0,
+        schedule: StepSchedule,
     ) -> None:
         self.shape = shape
         self.routing = routing
@@ -100,9 +113,9 @@ class StepLaw:
         self._laws = laws
         self._dense = dense
         self._exchanges = exchanges
-        self._host = host
-        self._is_two_batch = is_two_batch
-        self._n_drafts = n_drafts
+        self._host = schedule.host
+        self._is_two_batch = schedule.is_two_batch
+        self._n_drafts = schedule.n_drafts
         self._folding = Folding(arch, class_of_layer=dense.class_of_layer)
         self._inter = arch.moe.inter
         if not shape.is_expert_parallel:
@@ -168,7 +181,7 @@ class StepLaw:
             times=tuple(times),
             plan=plan,
             parts_s=_parts_s(times, plan),
-            totals=totals[0] if len(totals) == 1 else _sum_totals(totals),
+            totals=totals[0] if len(totals) == 1 else totals[0].joined(totals[1]),
             host_step_s=self._host_step_s(batch),
             host_gap_s=self._host.gap_s.value
             + self._host.sequence_s.value * int(batch.decode_sequences.max()),
@@ -360,26 +373,6 @@ def _recorded_outputs(routing: RoutingSource) -> tuple[NDArray[np.int64], NDArra
     rows = np.concatenate([np.arange(first, first + n) for first, n in spans.tolist()])
     lengths = spans[:, 1]
     return rows, np.cumsum(lengths) - lengths
-
-
-def _sum_totals(totals: list[StepTotals]) -> StepTotals:
-    """Return the totals of both micro-batches."""
-    first, second = totals
-    return StepTotals(
-        by_peak_flop=first.by_peak_flop + second.by_peak_flop,
-        hbm_bytes=first.hbm_bytes + second.hbm_bytes,
-        scale_up_bytes=first.scale_up_bytes + second.scale_up_bytes,
-        scale_out_bytes=first.scale_out_bytes + second.scale_out_bytes,
-        attention_s=first.attention_s + second.attention_s,
-        imbalance=(first.imbalance + second.imbalance) / 2,
-        port_bytes=_sum_ports(first.port_bytes, second.port_bytes),
-    )
-
-
-def _sum_ports(
-    first: NDArray[np.float64] | None, second: NDArray[np.float64] | None
-) -> NDArray[np.float64] | None:
-    return second if first is None else first if second is None else first + second
 
 
 def _parts_s(times: list[LayerTimes], plan: StepPlan | TwoBatchPlan) -> NDArray[np.float64]:

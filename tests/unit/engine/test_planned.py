@@ -57,6 +57,20 @@ def planned(**changes):
     return PlannedStep(**(values | changes))
 
 
+def test_the_totals_of_micro_batches_add_up():
+    first = planned().totals
+    second = replace(first, imbalance=2.5, port_bytes=np.full((4, 2), 3.0))
+    both = first.joined(second)
+    assert both.by_peak_flop.tolist() == [6.0, 4.0, 2.0]
+    sums = (both.hbm_bytes, both.scale_up_bytes, both.scale_out_bytes, both.attention_s)
+    assert sums == (14.0, 16.0, 18.0, 1.0)
+    assert both.imbalance == 2.0
+    # a micro-batch that sends nothing adds nothing
+    assert both.port_bytes.tolist() == second.joined(first).port_bytes.tolist() == [[3.0] * 2] * 4
+    assert second.joined(second).port_bytes[0, 0] == 6.0
+    assert first.joined(first).port_bytes is None
+
+
 def test_a_step_lasts_as_long_as_its_slowest_rank_and_the_gap():
     # both ranks wait for the slower one at the exchange, then for the slower expert
     assert planned().plan.end_s.tolist() == [7.0, 7.0]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from strategies import write_model
 
-from rackmoe.engine.step import ReplicaShape, StepLaw
+from rackmoe.engine.step import ReplicaShape, StepLaw, StepSchedule
 from rackmoe.model.config import load_model
 from rackmoe.model.costs import Work
 from rackmoe.network.slowdown import Slowdown
@@ -104,6 +104,10 @@ def host_times(**given):
     return SimpleNamespace(**{name: SimpleNamespace(value=time) for name, time in times.items()})
 
 
+def schedule(*, is_two_batch=False, n_drafts=0, **host):
+    return StepSchedule(host=host_times(**host), is_two_batch=is_two_batch, n_drafts=n_drafts)
+
+
 def step_law(small_files, name, *, tp=1, n_groups=1, ep=1, redundant=0, **changes):
     arch = load_model(write_model(name, small_files))
     moe = arch.moe
@@ -118,12 +122,7 @@ def step_law(small_files, name, *, tp=1, n_groups=1, ep=1, redundant=0, **change
         "dense": Dense(arch),
         "routing": BalancedSource(place, top_k=moe.top_k),
         "exchanges": Exchanges(),
-        "host": SimpleNamespace(
-            step_s=SimpleNamespace(value=0.0),
-            gap_s=SimpleNamespace(value=0.0),
-            sequence_s=SimpleNamespace(value=0.0),
-            layer_s=SimpleNamespace(value=0.0),
-        ),
+        "schedule": schedule(),
     }
     return StepLaw(arch, **(values | changes))
 
@@ -186,7 +185,7 @@ def test_layers_after_the_last_experts_are_folded_into_them(small_files):
         dense=Dense(mixed),
         routing=BalancedSource(place, top_k=4),
         exchanges=Exchanges(),
-        host=host_times(),
+        schedule=schedule(),
     )
     (times,) = plan_of(law, decoding(0)).times
     assert times.pre_s[:, 0].tolist() == [11 + 1e4, 3 * 11 + 2 * 100 + 1e4]
@@ -244,8 +243,7 @@ def test_tokens_of_a_group_are_dealt_to_its_gpus(small_files, tokens):
 
 
 def test_the_host_sets_the_pace_and_the_gap(small_files):
-    host = host_times(step_s=1e9, gap_s=2.0)
-    law = step_law(small_files, "latent", host=host)
+    law = step_law(small_files, "latent", schedule=schedule(step_s=1e9, gap_s=2.0))
     assert plan_of(law, decoding(0)).duration_s == 1e9 + 2
 
 
@@ -256,7 +254,12 @@ def test_where_the_time_went_sums_up(small_files):
     exchanges = Exchanges((exchange, exchange))
     for overlap in (False, True):
         law = step_law(
-            small_files, "latent", n_groups=2, ep=2, exchanges=exchanges, is_two_batch=overlap
+            small_files,
+            "latent",
+            n_groups=2,
+            ep=2,
+            exchanges=exchanges,
+            schedule=schedule(is_two_batch=overlap),
         )
         plan = plan_of(law, decoding(0, 0, 1, 1, n_groups=2))
         assert plan.parts_s.sum() == pytest.approx(plan.plan.end_s.mean())
@@ -265,7 +268,7 @@ def test_where_the_time_went_sums_up(small_files):
 
 
 def test_two_micro_batches_ask_for_both_halves(small_files):
-    law = step_law(small_files, "latent", n_groups=2, ep=2, is_two_batch=True)
+    law = step_law(small_files, "latent", n_groups=2, ep=2, schedule=schedule(is_two_batch=True))
     plan = plan_of(law, decoding(0, 1, 0, 1, 0, n_groups=2))
     first, second = plan.times
     assert first.pre_s[1].tolist() == [2 * 10011, 10011]
@@ -310,7 +313,7 @@ def test_a_shape_counts_its_gpus():
 
 
 def test_sequences_of_the_fullest_group_and_layers_with_prompts_cost_host_time(small_files):
-    law = step_law(small_files, "grouped", host=host_times(sequence_s=0.5, layer_s=1e9))
+    law = step_law(small_files, "grouped", schedule=schedule(sequence_s=0.5, layer_s=1e9))
     batch, running = decoding(0, 0)
     plain = law.plan(batch, running=running)
     assert plain.host_gap_s == 1.0
