@@ -9,6 +9,7 @@ import sys
 import time
 from functools import cache
 
+import numpy as np
 import pytest
 import simpy
 
@@ -17,8 +18,10 @@ from rackmoe.engine.client import ClosedLoopClient
 from rackmoe.engine.clock import to_s
 from rackmoe.engine.fabric_run import FabricRun
 from rackmoe.engine.ledger import Ledger
+from rackmoe.engine.micro_batches import whole_batch
 from rackmoe.engine.rack import Rack
 from rackmoe.engine.routing_sources import RoutingInputs
+from rackmoe.network.recurrence import layered_step
 from rackmoe.records import Records
 from rackmoe.scenario.document import ScenarioDocument
 from rackmoe.scenario.resolved import resolve_scenario
@@ -139,3 +142,46 @@ def test_whole_decode_steps(benchmark, capsys, group, source):
             f"{processor_s / STEPS_PER_ROUND * 1e6:.0f} us of processor time, "
             f"{simulated_s / processor_s:.1f}x real time\n"
         )
+
+
+def stages(rack):
+    """The parts of a step, each ready to be repeated without moving the clock."""
+    law, batcher = rack.plan.law, rack.replica.batcher
+    running, table = batcher.running, Records().steps
+    batch = batcher.next_step()
+    rows = batch.decode_tokens + batch.prefill_tokens
+    (part,) = whole_batch(batch, running=running)
+    routed = law._route(part)
+    load = {"rows": rows, "chunks": None, "routed": routed}
+    times, _ = law._times(batch, **load)
+    tail_s = law._tail_s(batch)
+    plan = law.plan(batch, running=running)
+    row = {"replica": 0, "pool": rack.replica.pool, "start_s": 0.0, "duration_s": 0.02}
+    work = {"chunks": None, "routed": routed, "logits": batch.decode_tokens}
+    nothing = np.zeros(len(running), dtype=np.int64)
+
+    def schedule():
+        running.advance(nothing)
+        batcher.next_step()
+
+    return {
+        "routing": lambda: law._route(part),
+        "laws": lambda: law._times(batch, **load),
+        "recurrence": lambda: layered_step(times, tail_s=tail_s),
+        "work": lambda: law._work.total(batch, **work),
+        "scheduler": schedule,
+        "records": lambda: table.append_row(plan.row(**row)),
+        "whole plan": lambda: law.plan(batch, running=running),
+    }
+
+
+@pytest.mark.parametrize(
+    "stage",
+    ["routing", "laws", "recurrence", "work", "scheduler", "records", "whole plan"],
+)
+@pytest.mark.parametrize("group", MACHINES)
+def test_stage_of_a_decode_step(benchmark, group, stage):
+    rack = decoding(group, "sampled", TRIED if benchmark.disabled else MEASURED)
+    before = rack.replica.batcher.running.contexts.copy()
+    benchmark(stages(rack)[stage])
+    assert (rack.replica.batcher.running.contexts == before).all()
