@@ -1,6 +1,7 @@
 """The prefix caches of a run: one for each replica that computes prompts."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from rackmoe.engine.replica import Replica
 from rackmoe.records import Pool
@@ -48,11 +49,14 @@ def install_prefix_caches(
         if choice.tokens_per_rank is not None:
             n_shared = n_groups if choice.shared else 1
             capacity_blocks = choice.tokens_per_rank * n_shared // prefixes.block_tokens
-        replica.batcher.cache = PrefixCache(
-            prefixes,
-            n_groups=n_groups,
-            is_shared=choice.shared,
-            capacity_blocks=capacity_blocks,
-            is_in_free_memory=choice.free_memory,
+        replica.remember_prompts(
+            partial(
+                PrefixCache,
+                prefixes,
+                n_groups=n_groups,
+                is_shared=choice.shared,
+                capacity_blocks=capacity_blocks,
+                is_in_free_memory=choice.free_memory,
+            )
         )
     return ()

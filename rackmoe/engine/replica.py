@@ -1,6 +1,6 @@
 """One replica of the model: form a step, plan it, sleep once, commit it."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from rackmoe.engine.pool_plan import PoolPlan
 from rackmoe.network.slowdown import Slowdown
 from rackmoe.records import Table
 from rackmoe.serving.batching import Batcher, Preempted, PrefillChunk, StepBatch
+from rackmoe.serving.prefix_cache import PrefixCache
 
 __all__ = ["Replica", "ReplicaHooks", "StepWatch"]
 
@@ -101,6 +102,7 @@ class Replica:
         self._prompts: dict[int, None] = {}
         self._repaired = env.event()
         self._speculation = plan.speculation
+        self._new_cache: Callable[[], PrefixCache] | None = None
         self.process = env.process(self._serve())
 
     # ------------------------------------------------------------------ what others do to it
@@ -109,6 +111,17 @@ class Replica:
         if self._idle is not None:
             self._idle.succeed()
             self._idle = None
+
+    def remember_prompts(self, new_cache: Callable[[], PrefixCache]) -> None:
+        """Keep the prompts that it computes in a prefix cache, an empty one after a failure.
+
+        Parameters
+        ----------
+        new_cache : callable
+            Returns an empty cache.
+        """
+        self._new_cache = new_cache
+        self.batcher.cache = new_cache()
 
     def enqueue(self, request: int, *, n_tokens: int, is_urgent: bool = False) -> None:
         """Queue a request whose prompt has to be computed here.
@@ -182,7 +195,8 @@ class Replica:
         self._joining.clear()
         self._prompts.clear()
         priorities = self.batcher.priorities
-        self.batcher = Batcher(self._plan_of_pool.limits)
+        cache = None if self._new_cache is None else self._new_cache()
+        self.batcher = Batcher(self._plan_of_pool.limits, cache=cache)
         self.batcher.priorities = priorities
         self._memory = StepMemory(self._plan_of_pool.step_tolerance_frac)
         self.is_up = False

@@ -13,11 +13,18 @@ from rackmoe.serving.prefixes import PrefixBlocks
 from rackmoe.serving.workload import RequestTable
 
 
+class Remembering(SimpleNamespace):
+    """A replica that is given a cache."""
+
+    def remember_prompts(self, new_cache):
+        self.batcher.cache = new_cache()
+
+
 def replica(pool):
     limits = BatchLimits(
         n_groups=2, max_sequences=4, max_tokens_per_step=64, kv_blocks=10, block_tokens=8
     )
-    return SimpleNamespace(pool=pool, batcher=Batcher(limits))
+    return Remembering(pool=pool, batcher=Batcher(limits))
 
 
 def requests(*, has_blocks=True):

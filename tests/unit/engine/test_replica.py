@@ -18,6 +18,8 @@ from rackmoe.network.recurrence import LayerTimes, layered_step
 from rackmoe.network.slowdown import Slowdown
 from rackmoe.records import Pool, Records
 from rackmoe.serving.batching import BatchLimits, BatchPolicy
+from rackmoe.serving.prefix_cache import PrefixCache
+from rackmoe.serving.prefixes import PrefixBlocks
 
 
 def planned(batch, slowdown=None):
@@ -238,3 +240,24 @@ def test_records_of_an_unserved_replica_are_empty():
     world.replica.settle()
     assert world.steps.empty
     assert world.ledger.last_token[0] == NEVER
+
+
+def test_a_failure_empties_the_prefix_cache_and_later_prompts_fill_it_again():
+    # three prompts of the same four blocks of one token
+    blocks = PrefixBlocks(offsets=np.arange(4) * 4, ids=np.tile(np.arange(4), 3), block_tokens=1)
+    world = World(inputs=[4, 4, 4], outputs=[1, 1, 1])
+    replica = world.replica
+    replica.remember_prompts(lambda: PrefixCache(blocks, n_groups=1))
+    replica.enqueue(0, n_tokens=4)
+    world.env.run()
+    assert replica.batcher.cache.n_stored_blocks == 4
+    assert replica.fail() == []
+    assert replica.batcher.cache.n_stored_blocks == 0
+    world.env.run()
+    replica.repair()
+    for request in (1, 2):
+        replica.enqueue(request, n_tokens=4)
+        world.env.run()
+    # the first one after the failure finds nothing; of the next all but the last token is there
+    assert world.ledger.n_cached_tokens.tolist() == [0, 0, 3]
+    assert world.steps["n_prefill_tokens"].tolist() == [4, 4, 1]
