@@ -72,6 +72,11 @@ class TokenTable:
             self._bytes_per_row += gemm.batch * moved_bits / _BITS_PER_BYTE
         time_s[0] = 0.0
         self._time_s = time_s
+        # two passes less one are a pass without its launch
+        stream_s = laws.elementwise_time_s(2 * self._weight_bytes)
+        stream_s -= laws.elementwise_time_s(self._weight_bytes)
+        self._beside_s = np.minimum(time_s, time_s - time_s[min(1, max_rows)] + stream_s)
+        self._beside_s[0] = 0.0
 
     def time_s(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the duration of the chain.
@@ -87,6 +92,24 @@ class TokenTable:
             Durations; zero without rows. [s]
         """
         return self._time_s[rows]
+
+    def beside_s(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return what the chain adds to larger products that run on other units at once.
+
+        Launches and half-empty units are hidden; the bytes of the weights and the time of
+        further rows are not, for both share bandwidth and peak.
+
+        Parameters
+        ----------
+        rows : ndarray of int
+            Rows of each attention group.
+
+        Returns
+        -------
+        ndarray
+            Durations; zero without rows. [s]
+        """
+        return self._beside_s[rows]
 
     def work(self, rows: NDArray[np.int64]) -> Work:
         """Return the work of the chain, summed over the groups.

@@ -305,7 +305,10 @@ class StepLaw:
             router_s=dense.router.time_s(rows),
             tp=tp,
         )
-        shared_s = np.repeat(dense.shared.time_s(rows), tp)
+        # without a dispatch to run beside, shared experts run beside the routed ones
+        is_beside = self.shape.n_groups == 1
+        shared = dense.shared.beside_s(rows) if is_beside else dense.shared.time_s(rows)
+        shared_s = np.repeat(shared, tp)
         dispatch, combine = self._exchanges.expert_exchanges(routed, tokens=rows)
         times = LayerTimes(
             pre_s=pre_s,

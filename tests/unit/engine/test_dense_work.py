@@ -180,3 +180,16 @@ def test_sparse_attention_reads_its_best_tokens_only(small_files):
     assert dense.attention_time_s(long, chunks=None)[0, 0] == pytest.approx(
         full.attention_time_s(cached, chunks=None)[0, 0]
     )
+
+
+def test_products_beside_larger_ones_hide_their_launches():
+    gemms = [Gemm(name="product", n=1000, k=1000, dtype="bf16")]
+    free = TokenTable(gemms, laws=laws(), max_rows=4)
+    rows = np.array([0, 1, 4])
+    # bound by their weights: 2 MB at 1 GB/s
+    assert free.beside_s(rows) == pytest.approx([0.0, 2e-3, 2e-3], rel=0.02)
+    slow = replace(ideal_constants().gemm["bf16"], launch_s=1e-3)
+    constants = replace(ideal_constants(), gemm={"bf16": slow})
+    launched = TokenTable(gemms, laws=laws(constants), max_rows=4)
+    assert launched.time_s(rows)[1] > 1e-3
+    assert launched.beside_s(rows) == pytest.approx(free.beside_s(rows))
