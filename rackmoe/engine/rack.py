@@ -191,7 +191,7 @@ class Rack:
             self._handed_over.append((flight.source, flight.chunk))
             return []
         n_tokens = flight.chunk.past_tokens + flight.chunk.n_tokens
-        flight.target.batcher.release(flight.group, n_tokens)
+        flight.target.batcher.release(flight.group, n_tokens=n_tokens)
         return [request]
 
     def _do_again(self, request: int) -> None:
@@ -221,7 +221,7 @@ class Rack:
 
     def _can_hold(self, n_tokens: int) -> bool:
         """Return whether every pool on the way could hold a context."""
-        return all(stage[0].batcher.fits(n_tokens) for stage in self._stages)
+        return all(stage[0].batcher.limits.fits(n_tokens) for stage in self._stages)
 
     @staticmethod
     def _least_loaded(replicas: tuple[Replica, ...]) -> Replica:
@@ -295,7 +295,7 @@ class Rack:
         if ledger.remaining[request]:
             target.join(request, group=group)
             return
-        target.batcher.release(group, chunk.n_tokens)
+        target.batcher.release(group, n_tokens=chunk.n_tokens)
         ledger.finish(np.array([request]), now=now_ps(self._env))
         # the next request of a loop may end as fast: no call inside a call
         self._tell_later(request)
@@ -304,7 +304,7 @@ class Rack:
     def _leave(source: Replica, chunk: PrefillChunk) -> None:
         """Free the memory of a prompt at the replica that computed it."""
         n_tokens = chunk.past_tokens + chunk.n_tokens
-        source.batcher.release(chunk.group, n_tokens, request=chunk.request)
+        source.batcher.release(chunk.group, n_tokens=n_tokens, request=chunk.request)
         source.wake()
 
     def _reject(self, request: int) -> None:

@@ -358,7 +358,7 @@ class Replica:
         for watch in self.watches:
             watch.ended(plan, start_ps=start, end_ps=now, n_steps=n_steps)
         self.batcher.gate.count(n_steps)
-        finished = self.batcher.finish_step(batch, emitted)
+        finished = self.batcher.finish_step(batch, emitted=emitted)
         if finished is not None and len(finished.requests):
             self._ledger.finish(finished.requests, now=now)
             self._hooks.sequences_left(self, requests=finished.requests)

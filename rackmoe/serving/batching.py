@@ -1,19 +1,25 @@
 """Which tokens the next forward pass of a replica holds: continuous batching without a clock."""
 
-from collections import deque
-from dataclasses import dataclass, field
-from enum import StrEnum
-
 import numpy as np
 from numpy.typing import NDArray
 
 from rackmoe.errors import InvariantError
-from rackmoe.model.architecture import Window
 from rackmoe.serving.group_choice import NO_GROUP, choose_roomy_group, least_sum_group
+from rackmoe.serving.preemption import evict_latest
 from rackmoe.serving.prefix_cache import PrefixCache
+from rackmoe.serving.prefix_steps import store_step
 from rackmoe.serving.promises import Promises
 from rackmoe.serving.prompt_gate import PromptGate
+from rackmoe.serving.prompts import Prompt, PromptQueue
 from rackmoe.serving.running import Finished, RunningSequences
+from rackmoe.serving.step_batch import (
+    BatchLimits,
+    BatchPolicy,
+    GroupChoice,
+    Preempted,
+    PrefillChunk,
+    StepBatch,
+)
 
 __all__ = [
     "BatchLimits",
@@ -24,196 +30,6 @@ __all__ = [
     "PrefillChunk",
     "StepBatch",
 ]
-
-
-class BatchPolicy(StrEnum):
-    """How prefill and decode share the steps of a replica."""
-
-    MIXED = "mixed"
-    """Decode tokens first, prompt chunks in what is left of the token budget."""
-    PREFILL_FIRST = "prefill_first"
-    """A step holds prompts only while any wait, and decodes otherwise."""
-
-
-class GroupChoice(StrEnum):
-    """How a request finds its attention data-parallel group."""
-
-    ROUND_ROBIN = "round_robin"
-    SHORTEST_QUEUE = "shortest_queue"
-    LEAST_KV = "least_kv"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchLimits:
-    """What bounds a step; one attention group is the unit of every limit.
-
-    Attributes
-    ----------
-    n_groups : int
-        Attention data-parallel groups of the replica.
-    max_sequences : int
-        Sequences that a group decodes or prefills at once.
-    max_tokens_per_step : int
-        Tokens of one group in one forward pass.
-    kv_blocks : int
-        KV blocks of a group.
-    block_tokens : int
-        Tokens of one KV block.
-    policy : BatchPolicy
-        How prefill and decode share the steps.
-    group_choice : GroupChoice
-        How a request finds its group.
-    kv_watermark_frac : float
-        Share of the blocks that admission keeps free, so that running sequences can grow.
-    window : Window or None
-        Local attention of the layers that have it.
-    draft_tokens : int
-        Speculative tokens of a sequence that a decode step verifies beside its own one.
-    declared_output_tokens : int
-        Output for which admission keeps memory free; 0 lets sequences outgrow it.
-    poll_steps, balance_steps : int
-        Steps between two looks at new prompts, and for which one waits for other groups.
-    """
-
-    n_groups: int
-    max_sequences: int
-    max_tokens_per_step: int
-    kv_blocks: int
-    block_tokens: int
-    policy: BatchPolicy = BatchPolicy.MIXED
-    group_choice: GroupChoice = GroupChoice.SHORTEST_QUEUE
-    kv_watermark_frac: float = 0.0
-    window: Window | None = None
-    draft_tokens: int = 0
-    declared_output_tokens: int = 0
-    poll_steps: int = 1
-    balance_steps: int = 0
-
-    def blocks(self, n_tokens: int) -> int:
-        """Return the KV blocks that a context occupies.
-
-        Parameters
-        ----------
-        n_tokens : int
-            Context length.
-
-        Returns
-        -------
-        int
-            Blocks.
-        """
-        return -(-n_tokens // self.block_tokens)
-
-
-@dataclass(slots=True)
-class _Prompt:
-    """A request whose prompt is not computed yet."""
-
-    request: int
-    n_tokens: int
-    done_tokens: int = 0
-    cached_tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrefillChunk:
-    """A piece of one prompt that a step computes.
-
-    Attributes
-    ----------
-    request : int
-        Request id.
-    group : int
-        Attention group.
-    n_tokens : int
-        Tokens of the piece.
-    past_tokens : int
-        Tokens of the prompt computed before, or found in the prefix cache.
-    is_first, is_last : bool
-        Whether the piece starts or completes its prompt.
-    """
-
-    request: int
-    group: int
-    n_tokens: int
-    past_tokens: int
-    is_first: bool
-    is_last: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preempted:
-    """A sequence that lost its KV memory.
-
-    Attributes
-    ----------
-    request : int
-        Request id.
-    group : int
-        Attention group that it lost.
-    context : int
-        Tokens that must be computed again.
-    remaining : int
-        Output tokens still to come.
-    is_stuck : bool
-        Whether it was alone in its group: no memory would ever suffice.
-    """
-
-    request: int
-    group: int
-    context: int
-    remaining: int
-    is_stuck: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepBatch:
-    """What one forward pass computes; arrays have one entry for each attention group.
-
-    Attributes
-    ----------
-    decode_sequences, decode_kv_tokens, decode_window_tokens : ndarray of shape (n_groups,)
-        Sequences that decode, the sum of their context lengths, and of what a window keeps of them.
-    prefill_tokens : ndarray of shape (n_groups,)
-        Prompt tokens.
-    chunks : tuple of PrefillChunk
-        The prompt pieces.
-    preempted : tuple of Preempted
-        Sequences that lost their memory before the step.
-    tokens_per_sequence : int
-        Tokens that a decoding sequence computes: its own one, and drafts to verify.
-    """
-
-    decode_sequences: NDArray[np.int64]
-    decode_kv_tokens: NDArray[np.int64]
-    decode_window_tokens: NDArray[np.int64]
-    prefill_tokens: NDArray[np.int64]
-    chunks: tuple[PrefillChunk, ...]
-    preempted: tuple[Preempted, ...]
-    tokens_per_sequence: int = 1
-
-    @property
-    def decode_tokens(self) -> NDArray[np.int64]:
-        """Tokens of the decoding sequences, shape (n_groups,)."""
-        return self.decode_sequences * self.tokens_per_sequence
-
-    @property
-    def has_decode(self) -> bool:
-        """Whether any sequence decodes."""
-        return bool(self.decode_sequences.any())
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is computed: the sequences that ran lost their memory."""
-        return not self.chunks and not self.has_decode
-
-
-@dataclass(slots=True)
-class _Queue:
-    """Prompts of one attention group: those that wait, and the one that is being computed."""
-
-    waiting: deque[_Prompt] = field(default_factory=deque)
-    prefilling: _Prompt | None = None
 
 
 class Batcher:
@@ -242,7 +58,7 @@ class Batcher:
             window=limits.window,
         )
         self.held_blocks = np.zeros(limits.n_groups, dtype=np.int64)
-        self._queues = [_Queue() for _ in range(limits.n_groups)]
+        self._queues = [PromptQueue() for _ in range(limits.n_groups)]
         self._queued_tokens = np.zeros(limits.n_groups, dtype=np.int64)
         self._n_queued_tokens = 0
         self._queued_requests = np.zeros(limits.n_groups, dtype=np.int64)
@@ -273,21 +89,6 @@ class Batcher:
     def load_tokens(self) -> int:
         """Tokens waiting or in the KV cache: what a router balances."""
         return self._n_queued_tokens + self.running.total_kv_tokens
-
-    def fits(self, n_tokens: int) -> bool:
-        """Return whether a context could ever be held by one group.
-
-        Parameters
-        ----------
-        n_tokens : int
-            Context length.
-
-        Returns
-        -------
-        bool
-            False if the request has to be rejected.
-        """
-        return self.limits.blocks(n_tokens) <= self.limits.kv_blocks
 
     def choose_group(self) -> int:
         """Return the attention group for the next request, by the profile's policy.
@@ -327,7 +128,7 @@ class Batcher:
             Its attention group.
         """
         group = self.choose_group()
-        self._queue(_Prompt(request, n_tokens), group, is_urgent=is_urgent)
+        self._queue(Prompt(request, n_tokens), group, is_urgent=is_urgent)
         self._queued_tokens[group] += n_tokens
         self._n_queued_tokens += n_tokens
         self._queued_requests[group] += 1
@@ -381,10 +182,10 @@ class Batcher:
         row : int
             First row of the routing trace that it reads.
         """
-        self.release(group, context)
+        self.release(group, n_tokens=context)
         self.running.add(request, group=group, context=context, remaining=remaining, row=row)
 
-    def release(self, group: int, n_tokens: int, *, request: int | None = None) -> None:
+    def release(self, group: int, *, n_tokens: int, request: int | None = None) -> None:
         """Give back the slot and the blocks held for a context.
 
         Parameters
@@ -442,7 +243,7 @@ class Batcher:
         )
 
     def finish_step(
-        self, batch: StepBatch, emitted: NDArray[np.int64] | None = None
+        self, batch: StepBatch, *, emitted: NDArray[np.int64] | None = None
     ) -> Finished | None:
         """Advance the sequences that decoded.
 
@@ -463,11 +264,11 @@ class Batcher:
             for request in finished.requests.tolist():
                 self._promises.drop(request)
         if self.cache is not None:
-            self._store_prefixes(batch, finished)
+            store_step(self.cache, chunks=batch.chunks, finished=finished)
         return finished
 
     # ------------------------------------------------------------------ internals
-    def _queue(self, prompt: _Prompt, group: int, *, is_urgent: bool) -> None:
+    def _queue(self, prompt: Prompt, group: int, *, is_urgent: bool) -> None:
         """Put a prompt behind those of its own and of higher priority, or in front of its own."""
         waiting = self._queues[group].waiting
         if self.priorities is None:
@@ -533,7 +334,7 @@ class Batcher:
         is_idle = len(self.running) == 0
         return self.gate.allows(waiting, is_idle=is_idle)
 
-    def _admit(self, group: int) -> _Prompt | None:
+    def _admit(self, group: int) -> Prompt | None:
         """Start the first waiting prompt of a group if memory and slots allow."""
         queue = self._queues[group]
         if not queue.waiting:
@@ -556,24 +357,12 @@ class Batcher:
             self._skip_cached(queue.prefilling, group, self.cache)
         return queue.prefilling
 
-    def _skip_cached(self, prompt: _Prompt, group: int, cache: PrefixCache) -> None:
+    def _skip_cached(self, prompt: Prompt, group: int, cache: PrefixCache) -> None:
         """Start a prompt after the tokens that the prefix cache has."""
         n_cached = cache.enter(prompt.request, group=group, n_tokens=prompt.n_tokens)
         prompt.done_tokens = prompt.cached_tokens = n_cached
         self._queued_tokens[group] -= n_cached
         self._n_queued_tokens -= n_cached
-
-    def _store_prefixes(self, batch: StepBatch, finished: Finished | None) -> None:
-        """Keep what a step computed for later requests with the same beginning."""
-        if self.cache is None:
-            return
-        for chunk in batch.chunks:
-            n_tokens = chunk.past_tokens + chunk.n_tokens
-            self.cache.computed(chunk.request, n_tokens=n_tokens, is_complete=chunk.is_last)
-        if finished is not None:
-            contexts = finished.contexts.tolist()
-            for request, n_tokens in zip(finished.requests.tolist(), contexts, strict=True):
-                self.cache.leave(request, n_tokens=n_tokens)
 
     @property
     def _growth_tokens(self) -> int:
@@ -590,31 +379,22 @@ class Batcher:
         """Return the blocks that admission leaves: the watermark, and what decode takes now."""
         if self.limits.policy is not BatchPolicy.MIXED or left >= self._growth_blocks(group):
             return self._watermark_blocks
-        return max(self._watermark_blocks, int(self.running.blocks_wanted(self._growth_tokens)[group]))
+        return max(
+            self._watermark_blocks, int(self.running.blocks_wanted(self._growth_tokens)[group])
+        )
 
     def _preempt(self) -> tuple[Preempted, ...]:
         """Evict the latest sequences of the groups that cannot grow by one token."""
         if int(self.free_blocks.min()) >= self._growth_blocks():
             return ()
-        short = self.running.blocks_wanted(self._growth_tokens) - self.free_blocks
-        out: list[Preempted] = []
-        for group in np.flatnonzero(short > 0):
-            while self.running.blocks_wanted(self._growth_tokens)[group] > self.free_blocks[group]:
-                before = len(self.running)
-                alone = self.running.n_sequences[group] == 1 and self.held_blocks[group] == 0
-                request, context, remaining = self.running.pop_latest(int(group))
-                self._promises.drop(request)
-                if self.cache is not None:
-                    self.cache.leave(request)
-                if len(self.running) != before - 1:
-                    raise InvariantError(f"preemption freed nothing in group {group}")
-                out.append(
-                    Preempted(
-                        request=request,
-                        group=int(group),
-                        context=context,
-                        remaining=remaining,
-                        is_stuck=bool(alone),
-                    )
-                )
-        return tuple(out)
+        evicted = evict_latest(
+            self.running,
+            growth_tokens=self._growth_tokens,
+            held_blocks=self.held_blocks,
+            kv_blocks=self.limits.kv_blocks,
+        )
+        for victim in evicted:
+            self._promises.drop(victim.request)
+            if self.cache is not None:
+                self.cache.leave(victim.request)
+        return evicted

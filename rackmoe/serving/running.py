@@ -52,8 +52,7 @@ def _advance(
     ended = 0
     for i in range(n):
         step = emitted[i] if emitted.size else 1
-        if step > table[i, 3]:
-            step = table[i, 3]
+        step = min(step, table[i, 3])
         context = table[i, 2] + step
         remaining = table[i, 3] - step
         if remaining == 0:
@@ -133,8 +132,10 @@ def advance_reference(
     np.add.at(sums[0], kept[:, GROUP], 1)
     np.add.at(sums[1], kept[:, GROUP], kept[:, CONTEXT])
     np.add.at(sums[2], kept[:, GROUP], -(-kept[:, CONTEXT] // block_tokens))
-    np.add.at(sums[3], kept[:, GROUP], _visible(kept[:, CONTEXT], window_tokens, is_chunked=is_chunked))
-    return kept, after[ended][:, : REMAINING], sums
+    np.add.at(
+        sums[3], kept[:, GROUP], _visible(kept[:, CONTEXT], window_tokens, is_chunked=is_chunked)
+    )
+    return kept, after[ended][:, :REMAINING], sums
 
 
 class RunningSequences:

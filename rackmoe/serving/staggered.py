@@ -1,4 +1,4 @@
-"""A closed loop that has been running for long: its first requests are in the middle of outputs."""
+"""A closed loop that has been running for long: its first requests are half done."""
 
 from dataclasses import replace
 

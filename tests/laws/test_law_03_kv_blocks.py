@@ -43,7 +43,7 @@ class Auditor(Batcher):
         return step
 
     def finish_step(self, batch, emitted=None):
-        finished = super().finish_step(batch, emitted)
+        finished = super().finish_step(batch, emitted=emitted)
         self.audit()
         return finished
 
@@ -80,5 +80,5 @@ def test_reservations_never_exceed_the_memory(n_tokens, block_tokens, watermark)
     assert (batcher.free_blocks >= 0).all()
     for group, n in held:
         if group is not None:
-            batcher.release(group, n)
+            batcher.release(group, n_tokens=n)
     assert (batcher.free_blocks == limits.kv_blocks).all()

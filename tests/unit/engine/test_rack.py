@@ -206,7 +206,7 @@ def test_a_request_that_outgrew_the_memory_ends_early_and_makes_room():
     world.rack.submit(1)
     world.prompt_done(prefill, 1)
     assert world.links.sent == []
-    decode.batcher.release(0, 29)
+    decode.batcher.release(0, n_tokens=29)
     victim = Preempted(request=0, group=0, context=30, remaining=88, is_stuck=True)
     world.rack.sequence_preempted(decode, victim=victim)
     assert world.ledger.state[0] == State.DONE

@@ -70,7 +70,7 @@ def test_admission_waits_for_kv_blocks_in_order_of_arrival():
     batcher.enqueue(2, n_tokens=10)
     assert [c.request for c in batcher.next_step().chunks] == [0]
     assert batcher.next_step() is None
-    batcher.release(0, 80)
+    batcher.release(0, n_tokens=80)
     assert [c.request for c in batcher.next_step().chunks] == [1, 2]
 
 
@@ -117,7 +117,7 @@ def test_a_reserved_sequence_joins_and_frees_nothing_twice():
     batcher.finish_step(batcher.next_step())
     assert batcher.free_blocks.tolist() == [100]
     with pytest.raises(InvariantError, match="LAW-03"):
-        batcher.release(group, 25)
+        batcher.release(group, n_tokens=25)
 
 
 def test_round_robin_goes_around_the_groups():
@@ -134,8 +134,8 @@ def test_least_kv_prefers_the_group_with_fewer_tokens():
 
 def test_a_context_larger_than_the_memory_never_fits():
     batcher = Batcher(limits(kv_blocks=3))
-    assert batcher.fits(30)
-    assert not batcher.fits(31)
+    assert batcher.limits.fits(30)
+    assert not batcher.limits.fits(31)
 
 
 @settings(max_examples=60)
@@ -147,8 +147,14 @@ def test_a_context_larger_than_the_memory_never_fits():
 )
 def test_every_request_ends_and_every_block_comes_back(requests, policy, choice, kv_blocks):
     batcher = Batcher(
-        limits(n_groups=2, kv_blocks=kv_blocks, max_tokens_per_step=32, policy=policy,
-               group_choice=choice, max_sequences=4)
+        limits(
+            n_groups=2,
+            kv_blocks=kv_blocks,
+            max_tokens_per_step=32,
+            policy=policy,
+            group_choice=choice,
+            max_sequences=4,
+        )
     )
     remaining = {}
     for request, (prompt, output) in enumerate(requests):
@@ -171,11 +177,16 @@ def test_every_request_ends_and_every_block_comes_back(requests, policy, choice,
             n_tokens = chunk.past_tokens + chunk.n_tokens
             remaining[chunk.request] -= 1
             if remaining[chunk.request] == 0:
-                batcher.release(chunk.group, n_tokens)
+                batcher.release(chunk.group, n_tokens=n_tokens)
                 ended += 1
             else:
-                start(batcher, chunk.request, group=chunk.group, context=n_tokens,
-                      remaining=remaining[chunk.request])
+                start(
+                    batcher,
+                    chunk.request,
+                    group=chunk.group,
+                    context=n_tokens,
+                    remaining=remaining[chunk.request],
+                )
         assert (batcher.free_blocks >= 0).all()
     assert ended == len(requests)
     assert np.all(batcher.free_blocks == kv_blocks)

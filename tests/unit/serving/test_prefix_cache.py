@@ -191,7 +191,7 @@ def test_a_batcher_skips_what_is_cached() -> None:
         cuts.append((chunk.past_tokens, chunk.n_tokens))
         batcher.finish_step(step)
         assert batcher.load_tokens == 0
-        batcher.release(0, 30, request=request)
+        batcher.release(0, n_tokens=30, request=request)
     assert cuts == [(0, 30), (20, 10), (29, 1)]
     assert batcher.free_blocks.tolist() == [100]
     cache.check()
@@ -220,7 +220,7 @@ def test_free_memory_shrinks_as_sequences_come() -> None:
     batcher = Batcher(limits, cache=cache)
     batcher.enqueue(0, n_tokens=40)
     batcher.finish_step(batcher.next_step())
-    batcher.release(0, 40, request=0)
+    batcher.release(0, n_tokens=40, request=0)
     assert cache.n_stored_blocks == 4
     batcher.enqueue(1, n_tokens=30)
     batcher.next_step()

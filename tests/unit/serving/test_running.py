@@ -72,7 +72,9 @@ def test_the_table_grows_beyond_its_first_size():
     st.booleans(),
 )
 def test_kernel_equals_its_numpy_twin(rows, is_chunked):
-    running = RunningSequences(n_groups=3, block_tokens=4, window=Window(n_tokens=16, is_chunked=is_chunked))
+    running = RunningSequences(
+        n_groups=3, block_tokens=4, window=Window(n_tokens=16, is_chunked=is_chunked)
+    )
     for request, (group, context, remaining, _) in enumerate(rows):
         running.add(request, group=group, context=context, remaining=remaining, row=request)
     table = np.array([(i, g, c, r, i) for i, (g, c, r, _) in enumerate(rows)], dtype=np.int64)
