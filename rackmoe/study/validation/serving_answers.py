@@ -17,6 +17,7 @@ from rackmoe.errors import RackmoeError
 from rackmoe.scenario.document import ScenarioDocument
 from rackmoe.scenario.resolved import Scenario, resolve_scenario
 from rackmoe.schema.shipped import shipped_folder
+from rackmoe.study.validation.serving_features import StepFeatures
 from rackmoe.study.validation.serving_rows import ServingRow, row_document
 from rackmoe.study.validation.serving_run import RowQuestion, row_question, simulate_row
 
@@ -40,10 +41,13 @@ class Answer:
         By column of the file; empty where there is no answer.
     reason : str
         Why there is none.
+    features : StepFeatures or None
+        Its steps, for fits.
     """
 
     figures: Mapping[str, float | None]
     reason: str = ""
+    features: StepFeatures | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,16 +139,19 @@ def _answer(task: _Task) -> Answer:
             scenario = replace(scenario, backend=task.backend)
         kept = _place(task, scenario)
         if kept is not None and kept.is_file():
-            return Answer(figures=json.loads(kept.read_text(encoding="utf-8")))
-        figures = simulate_row(scenario, question=task.question)
+            known = json.loads(kept.read_text(encoding="utf-8"))
+            features = StepFeatures.from_json(known["features"])
+            return Answer(figures=known["figures"], features=features)
+        figures, features = simulate_row(scenario, question=task.question)
     except (RackmoeError, ValueError) as error:
         return Answer(figures={}, reason=_words(error))
     if kept is not None:
         kept.parent.mkdir(parents=True, exist_ok=True)
         partial = kept.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps(figures), encoding="utf-8")
+        data = {"figures": figures, "features": asdict(features)}
+        partial.write_text(json.dumps(data), encoding="utf-8")
         partial.replace(kept)
-    return Answer(figures=figures)
+    return Answer(figures=figures, features=features)
 
 
 def _words(error: Exception) -> str:
@@ -175,7 +182,8 @@ def _version() -> str:
         for path in sorted(package.rglob("*.py"))
         if path.relative_to(package).parts[0] not in _WITHOUT_EFFECT
     ]
-    files.append(Path(__file__).with_name("serving_run.py"))
+    own = Path(__file__)
+    files += [own.with_name(f"serving_{name}.py") for name in ("run", "features")]
     for folder in _DATA:
         files += [path for path in sorted(shipped_folder(folder).rglob("*")) if path.is_file()]
     digest = hashlib.sha256()

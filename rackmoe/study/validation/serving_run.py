@@ -11,6 +11,7 @@ from rackmoe.engine.run import run_engine
 from rackmoe.scenario.resolved import Scenario
 from rackmoe.scenario.traffic import Traffic, build_traffic
 from rackmoe.streams import Streams
+from rackmoe.study.validation.serving_features import StepFeatures, step_features
 from rackmoe.study.validation.serving_rows import CLIENT_ROUNDS, ServingRow
 
 __all__ = ["FIGURES", "RowQuestion", "row_question", "simulate_row"]
@@ -90,8 +91,8 @@ def row_question(row: ServingRow) -> RowQuestion:
 
 def simulate_row(
     scenario: Scenario, *, question: RowQuestion, seed: int = 0
-) -> dict[str, float | None]:
-    """Return the figures of a row.
+) -> tuple[dict[str, float | None], StepFeatures]:
+    """Return the figures of a row, and its steps.
 
     Parameters
     ----------
@@ -104,7 +105,7 @@ def simulate_row(
 
     Returns
     -------
-    dict of str to float or None
+    tuple of dict and StepFeatures
         By column of the file, in its units; None where the mode has no such figure.
         Milliseconds, and tokens per second and GPU.
     """
@@ -117,11 +118,12 @@ def simulate_row(
     )
     requests = run.records.to_frame("requests")
     steps = run.records.to_frame("steps")
+    features = step_features(scenario, run=run)
     if question.mode == "decode_only":
-        return _decode_figures(requests, steps, question)
+        return _decode_figures(requests, steps, question), features
     if question.mode == "prefill_only":
-        return _prefill_figures(steps, question)
-    return _client_figures(requests, question)
+        return _prefill_figures(steps, question), features
+    return _client_figures(requests, question), features
 
 
 def _followed(traffic: Traffic, *, mode: str) -> NDArray[np.bool_]:
