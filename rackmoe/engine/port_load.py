@@ -1,15 +1,68 @@
 """How busy each link was: bytes in windows of time, at a bounded cost."""
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from rackmoe.engine.clock import PICOSECONDS_PER_S
 
-__all__ = ["PortLoad"]
+__all__ = ["PortLoad", "spread_bytes", "spread_bytes_plain"]
 
 _N_WINDOWS = 512
 _FIRST_WINDOW_PS = int(PICOSECONDS_PER_S) // 1000
 _P99 = 99.0
+
+
+@njit(cache=True)
+def spread_bytes(
+    windows_bytes: NDArray[np.float64],
+    links: NDArray[np.int64],
+    n_bytes: NDArray[np.float64],
+    start_ps: int,
+    end_ps: int,
+    width_ps: int,
+) -> None:
+    """Add bytes that move at a steady rate to the windows of their interval.
+
+    Parameters
+    ----------
+    windows_bytes : ndarray of shape (n_windows, n_links)
+        Added to. [B]
+    links : ndarray of shape (n,)
+        Different links.
+    n_bytes : ndarray of shape (n,)
+        What each carries. [B]
+    start_ps, end_ps, width_ps : int
+        The interval, and the length of a window. [ps]
+    """
+    for window in range(start_ps // width_ps, (end_ps - 1) // width_ps + 1):
+        first = max(start_ps, window * width_ps)
+        last = min(end_ps, (window + 1) * width_ps)
+        share_frac = (last - first) / (end_ps - start_ps)
+        for i in range(links.size):
+            windows_bytes[window, links[i]] += share_frac * n_bytes[i]
+
+
+def spread_bytes_plain(
+    windows_bytes: NDArray[np.float64],
+    links: NDArray[np.int64],
+    n_bytes: NDArray[np.float64],
+    start_ps: int,
+    end_ps: int,
+    width_ps: int,
+) -> None:
+    """Do what `spread_bytes` does, in plain NumPy.
+
+    Parameters
+    ----------
+    windows_bytes, links, n_bytes, start_ps, end_ps, width_ps : ndarray and int
+        As for the compiled one. [B] and [ps]
+    """
+    first, last = start_ps // width_ps, (end_ps - 1) // width_ps
+    edges = np.arange(first, last + 2) * width_ps
+    edges[0], edges[-1] = start_ps, end_ps
+    share_frac = np.diff(edges) / (end_ps - start_ps)
+    windows_bytes[first : last + 1, links] += share_frac[:, None] * n_bytes
 
 
 class PortLoad:
@@ -52,15 +105,7 @@ class PortLoad:
         end_ps = max(end_ps, start_ps + 1)
         while end_ps > _N_WINDOWS * self.width_ps:
             self._merge()
-        width = self.width_ps
-        first, last = start_ps // width, (end_ps - 1) // width
-        if first == last:
-            self._bytes[first, links] += n_bytes
-            return
-        edges = np.arange(first, last + 2) * width
-        edges[0], edges[-1] = start_ps, end_ps
-        share_frac = np.diff(edges) / (end_ps - start_ps)
-        self._bytes[first : last + 1, links] += share_frac[:, None] * n_bytes
+        spread_bytes(self._bytes, links, n_bytes, start_ps, end_ps, self.width_ps)
 
     def rates_bytes_per_s(self, end_ps: int) -> NDArray[np.float64]:
         """Return the mean rate of each link in each window until the end of a run.

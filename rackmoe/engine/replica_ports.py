@@ -117,7 +117,7 @@ class ReplicaPorts:
             exchange_s = plan.exchange_s
             busy_s[self._n_up :] = n_steps * exchange_s[self._take[self._n_up :] % self.gpus.size]
         else:
-            busy_s = n_steps * np.tile(plan.exchange_s, _UP_ROWS)
+            busy_s = n_steps * np.concatenate((plan.exchange_s,) * _UP_ROWS)
         self._net.count_collectives(
             self._links, n_bytes=moved, busy_s=busy_s, start_ps=start_ps, end_ps=end_ps
         )

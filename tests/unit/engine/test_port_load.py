@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rackmoe.engine.port_load import PortLoad
+from rackmoe.engine.port_load import PortLoad, spread_bytes, spread_bytes_plain
 
 MS = 10**9
 
@@ -24,3 +24,13 @@ def test_windows_double_and_keep_all_bytes():
     rates = load.rates_bytes_per_s(2000 * MS)
     assert rates == pytest.approx(np.full((500, 1), 1000.0))
     assert load.p99_bytes_per_s(2000 * MS).tolist() == pytest.approx([1000.0])
+
+
+@pytest.mark.parametrize(("start_ps", "end_ps"), [(0, 10), (3, 47), (9, 10), (20, 30), (5, 11)])
+def test_kernel_is_its_twin_to_the_last_bit(start_ps, end_ps):
+    links, n_bytes = np.array([3, 0, 2]), np.array([1.5, 2e9, 7.0])
+    one, two = np.ones((5, 4)), np.ones((5, 4))
+    spread_bytes(one, links, n_bytes, start_ps, end_ps, 10)
+    spread_bytes_plain(two, links, n_bytes, start_ps, end_ps, 10)
+    assert one.tolist() == two.tolist()
+    assert one[:, [3, 0, 2]].sum(axis=0) - 5 == pytest.approx(n_bytes)
