@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from rackmoe.backend.operators import ModuleConstants, OperatorConstants
 from rackmoe.compute.attention import attention_decode_law, attention_prefill_law
+from rackmoe.compute.attention_shapes import DEEPSEEK_ATTENTION
 from rackmoe.compute.gemm import gemm_law
 from rackmoe.compute.grouped_gemm import ExpertShape, grouped_gemm_law
-from rackmoe.compute.attention_shapes import DEEPSEEK_ATTENTION
 from rackmoe.compute.operators import OperatorLaws
 from rackmoe.hardware.machine import Gpu
 from rackmoe.model.architecture import GroupedQueryAttention

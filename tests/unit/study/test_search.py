@@ -40,7 +40,7 @@ def machine(monkeypatch):
     def install(interactivity, *, ttft_s=lambda _: 0.1, done_frac=lambda _: 1.0):
         seen = []
 
-        def simulate(scenario, *, seed, progress=None):
+        def simulate(scenario, *, seed, progress=None):  # noqa: ARG001  as the real one takes it
             scale = scenario.document.workload.arrivals.rate_scale
             seen.append((scale, seed))
             summary = {
