@@ -1,20 +1,17 @@
+"""Tables of records: rows in, typed columns and labels out."""
+
 import numpy as np
 import pytest
 
 from rackmoe.errors import InvariantError, ShapeError
-from rackmoe.records import (
-    BREAKDOWN_COLUMNS,
+from rackmoe.records.columns import (
     EXPERT_COLUMNS,
     REQUEST_COLUMNS,
     STEP_COLUMNS,
     TABLES,
     Pool,
-    Records,
-    State,
-    Table,
 )
-
-UNIT_OF_SUFFIX = {"_bytes_per_s": "B/s", "_s": "s", "_bytes": "B", "_w": "W", "_j": "J"}
+from rackmoe.records.tables import Records, Table
 
 
 def test_rows_come_back_as_typed_columns() -> None:
@@ -91,22 +88,3 @@ def test_empty_tables_keep_their_columns() -> None:
 def test_an_unknown_table_is_refused() -> None:
     with pytest.raises(KeyError, match=r"expected one of requests, steps"):
         Records().to_frame("request")
-
-
-def test_the_breakdown_belongs_to_the_steps() -> None:
-    assert set(BREAKDOWN_COLUMNS) < {column.name for column in STEP_COLUMNS}
-    assert len(BREAKDOWN_COLUMNS) == 10
-
-
-def test_units_agree_with_the_suffix_of_the_name() -> None:
-    for columns in TABLES.values():
-        for column in columns:
-            suffixes = [suffix for suffix in UNIT_OF_SUFFIX if column.name.endswith(suffix)]
-            expected = UNIT_OF_SUFFIX[suffixes[0]] if suffixes else {"1", "FLOP"}
-            assert column.unit in expected, column.name
-
-
-def test_state_codes_match_their_labels() -> None:
-    labels = next(column for column in REQUEST_COLUMNS if column.name == "state").labels
-    assert labels[State.DONE] == "done"
-    assert labels[State.REJECTED] == "rejected"

@@ -1,0 +1,34 @@
+"""What a run writes down: the columns, units and types of every table."""
+
+from rackmoe.records.columns import (
+    BREAKDOWN_COLUMNS,
+    EXPERT_COLUMNS,
+    LINK_COLUMNS,
+    POWER_COLUMNS,
+    REQUEST_COLUMNS,
+    STEP_COLUMNS,
+    TABLES,
+    Column,
+    Part,
+    Pool,
+    State,
+    Tier,
+)
+from rackmoe.records.tables import Records, Table
+
+__all__ = [
+    "BREAKDOWN_COLUMNS",
+    "EXPERT_COLUMNS",
+    "LINK_COLUMNS",
+    "POWER_COLUMNS",
+    "REQUEST_COLUMNS",
+    "STEP_COLUMNS",
+    "TABLES",
+    "Column",
+    "Part",
+    "Pool",
+    "Records",
+    "State",
+    "Table",
+    "Tier",
+]
