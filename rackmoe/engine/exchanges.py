@@ -84,7 +84,7 @@ class LocalExperts:
         return 0.0, 0.0
 
     def port_bytes(self, routed: StepRouting, *, tokens: NDArray[np.int64]) -> PortBytes:  # noqa: ARG002 protocol
-        """Return that no port is used."""
+        """Return that no port is used. [B]."""
         return None
 
 

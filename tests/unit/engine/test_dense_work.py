@@ -8,12 +8,11 @@ from strategies import write_model
 
 from rackmoe.backend.operators import free_constants, ideal_constants
 from rackmoe.compute.operators import OperatorLaws
-from rackmoe.engine.dense_work import DenseWork, TokenTable
+from rackmoe.engine.dense_work import DenseWork
 from rackmoe.hardware.machine import Gpu
 from rackmoe.hardware.profile import load_machine
 from rackmoe.model.architecture import Indexer
 from rackmoe.model.config import load_model
-from rackmoe.model.costs import Gemm
 from rackmoe.serving.batching import PrefillChunk, StepBatch
 
 GPU = replace(
@@ -57,20 +56,6 @@ def dense_work(small_files, name="latent", *, tp=1, constants=None, is_free=Fals
         max_rows=64,
         is_free=is_free,
     )
-
-
-def test_a_table_holds_the_time_of_every_number_of_rows():
-    table = TokenTable([Gemm(name="a", n=1000, k=500, dtype="bf16")], laws=laws(), max_rows=4)
-    # 1 MB of weights at 1 GB/s, and 1 kB in and 2 kB out for each row
-    expected_s = [0.0, *(1e-3 + rows * 3e-6 for rows in (1, 2, 3, 4))]
-    assert table.time_s(np.arange(5)) == pytest.approx(expected_s)
-
-
-def test_the_work_of_a_table_reads_the_weights_once_for_each_group_with_rows():
-    table = TokenTable([Gemm(name="a", n=1000, k=500, dtype="bf16")], laws=laws(), max_rows=4)
-    work = table.work(np.array([3, 0, 1]))
-    assert work.tensor_flop == 2 * 1000 * 500 * 4
-    assert work.hbm_bytes == 2 * 1e6 + 4 * 3000
 
 
 def test_chunks_are_summed_by_group(small_files):
@@ -180,16 +165,3 @@ def test_sparse_attention_reads_its_best_tokens_only(small_files):
     assert dense.attention_time_s(long, chunks=None)[0, 0] == pytest.approx(
         full.attention_time_s(cached, chunks=None)[0, 0]
     )
-
-
-def test_products_beside_larger_ones_hide_their_launches():
-    gemms = [Gemm(name="product", n=1000, k=1000, dtype="bf16")]
-    free = TokenTable(gemms, laws=laws(), max_rows=4)
-    rows = np.array([0, 1, 4])
-    # bound by their weights: 2 MB at 1 GB/s
-    assert free.beside_s(rows) == pytest.approx([0.0, 2e-3, 2e-3], rel=0.02)
-    slow = replace(ideal_constants().gemm["bf16"], launch_s=1e-3)
-    constants = replace(ideal_constants(), gemm={"bf16": slow})
-    launched = TokenTable(gemms, laws=laws(constants), max_rows=4)
-    assert launched.time_s(rows)[1] > 1e-3
-    assert launched.beside_s(rows) == pytest.approx(free.beside_s(rows))
