@@ -32,6 +32,7 @@ from rackmoe.records import Table
 from rackmoe.scenario.deployment import Pool
 from rackmoe.scenario.resolved import Scenario
 from rackmoe.serving.batching import BatchLimits, BatchPolicy, GroupChoice
+from rackmoe.serving.prompt_gate import PromptPace
 from rackmoe.serving.speculation import Speculation
 from rackmoe.streams import Streams
 
@@ -228,8 +229,10 @@ def _limits(scenario: Scenario, pool: Pool, memory: MemoryPlan) -> BatchLimits:
         window=_window(scenario),
         draft_tokens=pool.draft_tokens,
         declared_output_tokens=_declared_tokens(scenario),
-        poll_steps=scenario.backend.host_on(scenario.machine.gpu.name).poll_steps.value,
-        balance_steps=scheduler.balance_steps,
+        pace=PromptPace(
+            poll_steps=scenario.backend.host_on(scenario.machine.gpu.name).poll_steps.value,
+            balance_steps=scheduler.balance_steps,
+        ),
     )
 
 

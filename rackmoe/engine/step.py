@@ -198,7 +198,9 @@ class StepLaw:
         """
         place, layers = self.routing.placement, np.array(self._arch.moe_layers)
         n_layers, n_slots = place.slots.shape
-        split = split_counts(self.expert_counts.astype(np.float64), place, choice="round_robin")
+        split = split_counts(
+            self.expert_counts.astype(np.float64), placement=place, choice="round_robin"
+        )
         slot = np.arange(n_slots)
         table.append_columns(
             {

@@ -178,7 +178,7 @@ class StepLoad:
             gather_expected(expert_counts, place.slots, self._shares, self._rank_load)
         else:
             split = split_counts(
-                expert_counts.astype(np.float64), place, choice=self.replica_choice
+                expert_counts.astype(np.float64), placement=place, choice=self.replica_choice
             )
             self._rank_load[:] = split.reshape(place.n_layers, place.n_ranks, -1).sum(axis=2)
         np.multiply(self._rank_load, rank_ratio, out=self._hits)

@@ -117,7 +117,7 @@ def hashed_replica(row: int, expert: int, n_replicas: int) -> int:
 
 
 def split_counts(
-    counts: NDArray[np.float64], placement: Placement, *, choice: ReplicaChoice
+    counts: NDArray[np.float64], *, placement: Placement, choice: ReplicaChoice
 ) -> NDArray[np.float64]:
     """Split assignments per expert into assignments per slot, without following tokens.
 

@@ -66,7 +66,8 @@ class Batcher:
         self._with_prompts: dict[int, None] = {}
         self._next_group = 0
         self._zeros = np.zeros(limits.n_groups, dtype=np.int64)
-        self.gate = PromptGate(poll_steps=limits.poll_steps, balance_steps=limits.balance_steps)
+        pace = limits.pace
+        self.gate = PromptGate(poll_steps=pace.poll_steps, balance_steps=pace.balance_steps)
         self._promises = Promises(
             n_groups=limits.n_groups,
             kv_blocks=limits.kv_blocks,
@@ -128,7 +129,7 @@ class Batcher:
             Its attention group.
         """
         group = self.choose_group()
-        self._queue(Prompt(request, n_tokens), group, is_urgent=is_urgent)
+        self._queue(Prompt(request=request, n_tokens=n_tokens), group, is_urgent=is_urgent)
         self._queued_tokens[group] += n_tokens
         self._n_queued_tokens += n_tokens
         self._queued_requests[group] += 1
@@ -267,7 +268,6 @@ class Batcher:
             store_step(self.cache, chunks=batch.chunks, finished=finished)
         return finished
 
-    # ------------------------------------------------------------------ internals
     def _queue(self, prompt: Prompt, group: int, *, is_urgent: bool) -> None:
         """Put a prompt behind those of its own and of higher priority, or in front of its own."""
         waiting = self._queues[group].waiting

@@ -1,8 +1,25 @@
 """When a scheduler lets new prompts into its steps."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-__all__ = ["PromptGate"]
+__all__ = ["PromptGate", "PromptPace"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptPace:
+    """How often a scheduler takes new prompts.
+
+    Attributes
+    ----------
+    poll_steps : int
+        Steps between two looks at the intake; 1 looks before every step.
+    balance_steps : int
+        Steps for which a prompt waits for prompts in all other groups; 0 never waits.
+    """
+
+    poll_steps: int = 1
+    balance_steps: int = 0
 
 
 class PromptGate:

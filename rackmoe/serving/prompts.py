@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 __all__ = ["Prompt", "PromptQueue"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Prompt:
     """A request whose prompt is not computed yet."""
 
@@ -16,7 +16,7 @@ class Prompt:
     cached_tokens: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class PromptQueue:
     """Prompts of one attention group: those that wait, and the one that is being computed."""
 

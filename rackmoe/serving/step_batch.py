@@ -1,12 +1,13 @@
 """What bounds the forward passes of a replica, and what one of them holds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rackmoe.model.architecture import Window
+from rackmoe.serving.prompt_gate import PromptPace
 
 __all__ = ["BatchLimits", "BatchPolicy", "GroupChoice", "Preempted", "PrefillChunk", "StepBatch"]
 
@@ -56,8 +57,8 @@ class BatchLimits:
         Speculative tokens of a sequence that a decode step verifies beside its own one.
     declared_output_tokens : int
         Output for which admission keeps memory free; 0 lets sequences outgrow it.
-    poll_steps, balance_steps : int
-        Steps between two looks at new prompts, and for which one waits for other groups.
+    pace : PromptPace
+        How often new prompts are taken.
     """
 
     n_groups: int
@@ -71,8 +72,7 @@ class BatchLimits:
     window: Window | None = None
     draft_tokens: int = 0
     declared_output_tokens: int = 0
-    poll_steps: int = 1
-    balance_steps: int = 0
+    pace: PromptPace = field(default_factory=PromptPace)
 
     def blocks(self, n_tokens: int) -> int:
         """Return the KV blocks that a context occupies.

@@ -41,7 +41,7 @@ def test_generated_imbalance_is_that_of_the_published_table(make_rng):
         counts = noise.draw(4096, out=np.empty((58, 256), np.int32))
         experts.append(spread(counts))
         for name, place in places.items():
-            load = split_counts(counts.astype(float), place, choice="random")
+            load = split_counts(counts.astype(float), placement=place, choice="random")
             ranks[name].append(spread(load.reshape(58, place.n_ranks, -1).sum(axis=2)))
     imbalance = {name: np.mean(values, axis=0) for name, values in ranks.items()}
     assert 2.4 < imbalance["none"][0] < 2.65

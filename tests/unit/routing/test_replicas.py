@@ -41,12 +41,12 @@ def test_hashed_replicas_are_spread_evenly_and_stay_the_same():
 
 
 def test_random_replicas_share_the_expected_count(place):
-    load = split_counts(np.array([[9.0, 4, 1, 0, 2]]), place, choice="random")
+    load = split_counts(np.array([[9.0, 4, 1, 0, 2]]), placement=place, choice="random")
     assert load.tolist() == [[3, 2, 3, 1, 2, 0, 3, 2]]
 
 
 def test_round_robin_replicas_differ_by_one_at_most(place):
-    load = split_counts(np.array([[8.0, 5, 1, 0, 2]]), place, choice="round_robin")
+    load = split_counts(np.array([[8.0, 5, 1, 0, 2]]), placement=place, choice="round_robin")
     assert load.tolist() == [[3, 3, 3, 1, 2, 0, 2, 2]]
 
 
@@ -60,12 +60,12 @@ def test_nearest_replica_is_on_the_own_rank_then_on_the_own_node(place):
     assert own[0, 0] == pytest.approx(2 / 3, rel=1e-12)
     assert own_node[0, 0] == pytest.approx(1.0, rel=1e-12)
     counts = np.array([[8.0, 4, 4, 4, 4]])
-    assert split_counts(counts, place, choice="nearest")[0, :3].tolist() == [2, 2, 2]
+    assert split_counts(counts, placement=place, choice="nearest")[0, :3].tolist() == [2, 2, 2]
 
 
 def test_least_loaded_replicas_level_the_ranks(place):
     # ranks hold 0, 6, 2 and 8 of single experts; expert 0 (10) fills 0, 1 and 3, expert 1 0 and 2
-    load = split_counts(np.array([[10.0, 4, 6, 2, 8]]), place, choice="least_loaded")
+    load = split_counts(np.array([[10.0, 4, 6, 2, 8]]), placement=place, choice="least_loaded")
     ranks = load.reshape(4, 2).sum(axis=1)
     # expert 0: 8 to rank 0, then level with rank 1 at 8; expert 1: all to rank 2
     assert ranks.tolist() == [8, 8, 6, 8]
@@ -81,7 +81,7 @@ def test_splits_keep_every_expert_whole(seed, choice):
     slots = np.array([rng.permutation(np.r_[np.arange(8), rng.integers(0, 8, 4)])] * 2)
     place = Placement.from_slots(slots, n_experts=8, n_ranks=6, ranks_per_node=2)
     counts = rng.integers(0, 50, (2, 8)).astype(float)
-    load = split_counts(counts, place, choice=choice)
+    load = split_counts(counts, placement=place, choice=choice)
     assert (load >= 0).all()
     for layer in range(2):
         whole = np.bincount(slots[layer], weights=load[layer], minlength=8)
@@ -92,4 +92,4 @@ def test_single_replicas_make_all_choices_alike():
     place = contiguous(8, n_layers=1, n_ranks=4)
     counts = np.arange(8.0)[None]
     for choice in ("random", "round_robin", "nearest", "least_loaded"):
-        assert split_counts(counts, place, choice=choice).tolist() == counts.tolist()
+        assert split_counts(counts, placement=place, choice=choice).tolist() == counts.tolist()

@@ -25,5 +25,5 @@ def test_a_step_decodes_if_any_group_has_a_sequence():
     )
     empty = StepBatch(**values, chunks=(), preempted=())
     assert not empty.has_decode
-    some = StepBatch(**(values | {"decode_sequences": zeros + [0, 1]}), chunks=(), preempted=())
+    some = StepBatch(**(values | {"decode_sequences": np.array([0, 1])}), chunks=(), preempted=())
     assert some.has_decode
