@@ -46,9 +46,10 @@ class TokenTable:
             self._bytes_per_row += gemm.batch * moved_bits / _BITS_PER_BYTE
         time_s[0] = 0.0
         self._time_s = time_s
-        # two passes less one are a pass without its launch
-        stream_s = laws.elementwise_time_s(2 * self._weight_bytes)
-        stream_s -= laws.elementwise_time_s(self._weight_bytes)
+        # two passes over what one row reads, less one, are a pass without its launch
+        one_row_bytes = self._weight_bytes + self._bytes_per_row
+        stream_s = laws.elementwise_time_s(2 * one_row_bytes)
+        stream_s -= laws.elementwise_time_s(one_row_bytes)
         self._beside_s = np.minimum(time_s, time_s - time_s[min(1, max_rows)] + stream_s)
         self._beside_s[0] = 0.0
 
