@@ -13,7 +13,8 @@ __all__ = [
     "BackendProfile",
     "CollectiveChoice",
     "HostTimes",
-    "KvTransfer",
+    "HostsByGpu",
+    "KvCaches",
     "MemoryReserve",
     "OperatorChoice",
     "SchedulerDefaults",
@@ -150,11 +151,25 @@ class HostTimes(Document):
     poll_steps: Sourced[Count]
 
 
-class KvTransfer(Document):
-    """How KV caches go from prefill to decode.
+class HostsByGpu(HostTimes):
+    """Host times of an engine, and others where it runs beside certain GPUs.
 
     Attributes
     ----------
+    by_gpu : dict of str to HostTimes
+        Host times beside a GPU, by its name, in place of the general ones.
+    """
+
+    by_gpu: dict[str, HostTimes] = Field(default_factory=dict)
+
+
+class KvCaches(Document):
+    """What KV caches hold, and how they go from prefill to decode.
+
+    Attributes
+    ----------
+    dtype : str
+        Format where a scenario says nothing.
     path : str
         ``scale_out`` over the NICs, or ``scale_up`` over NVLink.
     setup_s : Sourced
@@ -163,6 +178,7 @@ class KvTransfer(Document):
         Time after the start in which no cache arrives: connections are made lazily. [s]
     """
 
+    dtype: Literal["bf16", "fp8"]
     path: Literal["scale_out", "scale_up"]
     setup_s: Sourced[Seconds]
     cold_start_s: Sourced[Seconds]
@@ -190,14 +206,8 @@ class BackendProfile(Document):
         File stem, and name for people.
     engine : str
         ``trtllm``, ``sglang``, ``vllm`` or ``ideal``.
-    date : str
-        Half-year, for example ``2026H1``.
-    operators, collectives, scheduler, memory, host, kv_transfer, speculation
+    operators, collectives, scheduler, memory, host, kv, speculation
         The parts.
-    hosts : dict of str to HostTimes
-        Host times on a GPU, by its name, in place of `host`.
-    kv_cache : str
-        Default format of the KV cache.
     sources : dict of str to str
         What the source keys stand for.
     """
@@ -206,16 +216,13 @@ class BackendProfile(Document):
     name: str
     title: str
     engine: Literal["trtllm", "sglang", "vllm", "ideal"]
-    date: str
     operators: OperatorChoice
     collectives: CollectiveChoice
     scheduler: SchedulerDefaults
     memory: MemoryReserve
-    host: HostTimes
-    hosts: dict[str, HostTimes] = Field(default_factory=dict)
-    kv_transfer: KvTransfer
+    host: HostsByGpu
+    kv: KvCaches
     speculation: SpeculationRates
-    kv_cache: Literal["bf16", "fp8"]
     sources: dict[str, str]
 
     def host_on(self, gpu_name: str) -> HostTimes:
@@ -231,7 +238,7 @@ class BackendProfile(Document):
         HostTimes
             Seconds and counts.
         """
-        return self.hosts.get(gpu_name, self.host)
+        return self.host.by_gpu.get(gpu_name, self.host)
 
 
 def load_backend(name: str) -> BackendProfile:

@@ -208,7 +208,7 @@ def build_kv_links(scenario: Scenario, *, net: Interconnect) -> KvLinks | None:
     decode = scenario.document.deployment.decode
     if decode is None:
         return None
-    transfer = scenario.backend.kv_transfer
+    transfer = scenario.backend.kv
     per_token = kv_bytes_per_token(scenario.arch, kv_dtype=scenario.kv_dtype, tp=decode.tp)
     return KvLinks(
         net,

@@ -68,7 +68,7 @@ class Scenario:
     @property
     def kv_dtype(self) -> str:
         """Format of the KV cache."""
-        return self.document.model.kv_cache or self.backend.kv_cache
+        return self.document.model.kv_cache or self.backend.kv.dtype
 
     @property
     def dispatch_dtype(self) -> str:
@@ -84,7 +84,7 @@ class Scenario:
     @property
     def kv_path(self) -> str:
         """How KV caches travel from prefill to decode."""
-        return self.document.simulation.kv_path or self.backend.kv_transfer.path
+        return self.document.simulation.kv_path or self.backend.kv.path
 
     def n_ranks(self, pool: Pool) -> int:
         """Return the ranks over which a pool spreads whole experts.

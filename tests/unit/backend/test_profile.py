@@ -52,7 +52,7 @@ def test_the_bound_has_no_overheads():
     assert profile.memory.usable_frac.value == 1
     assert profile.memory.workspace_bytes.value == 0
     assert profile.host.step_s.value == profile.host.gap_s.value == 0
-    assert profile.kv_transfer.setup_s.value == 0
+    assert profile.kv.setup_s.value == 0
     assert not profile.operators.is_compute_free
     assert load_backend("ideal-network").operators.is_compute_free
 
@@ -71,9 +71,9 @@ def test_quantities_are_read_in_si(write_profile):
         ("workspace: {value: 0 B", "workspace: {value: 0", "memory.workspace.value"),
         ("usable: {value: 1.0", "usable: {value: 1.5", "memory.usable.value"),
         ("source: host}", "source: hots}", "hots"),
-        ("path: scale_out", "path: tokens", "kv_transfer.path"),
-        ("kv_cache: fp8", "kv_cache: fp4", "kv_cache: 'fp4'"),
-        ("date: bound", "datum: bound", "datum: unknown key"),
+        ("path: scale_out", "path: tokens", "kv.path"),
+        ("dtype: fp8", "dtype: fp4", "kv.dtype: 'fp4'"),
+        ("engine: ideal", "engin: ideal", "engin: unknown key"),
     ],
 )
 def test_wrong_values_are_named_with_their_place(write_profile, old, new, problem):
