@@ -71,16 +71,16 @@ class CurveScore:
         What its points share.
     n_points, n_answered : int
         Scored points, and those with a prediction.
-    tpot, throughput, ttft : float or None
+    tpot_error, throughput_error, ttft_error : float or None
         Mean absolute relative error; None where nothing is scored.
     """
 
     curve: str
     n_points: int
     n_answered: int
-    tpot: float | None
-    throughput: float | None
-    ttft: float | None
+    tpot_error: float | None
+    throughput_error: float | None
+    ttft_error: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -277,10 +277,13 @@ def validate_answers(
     return ServingValidation(
         file=file,
         points=points,
-        strata=score_strata(rows, errors),
+        strata=score_strata(rows, errors=errors),
         curves=_curves(points),
         baselines={
-            name: score_strata(rows, {row.id: row_errors(row, found[row.id]) for row in rows})
+            name: score_strata(
+                rows,
+                errors={row.id: row_errors(row, figures=found[row.id]) for row in rows},
+            )
             for name, found in simple.items()
         },
     )
@@ -295,7 +298,7 @@ def _point(row: ServingRow, answer: Answer) -> ServingPoint:
         reason=answer.reason,
         predicted=answer.figures,
         measured={name: row.number(name) for name in FIGURES},
-        errors=row_errors(row, answer.figures),
+        errors=row_errors(row, figures=answer.figures),
     )
 
 
@@ -305,7 +308,7 @@ def _curves(points: Sequence[ServingPoint]) -> tuple[CurveScore, ...]:
         if point.errors:
             groups.setdefault(point.curve, []).append(point)
     scores = [_curve(name, members) for name, members in groups.items()]
-    return tuple(sorted(scores, key=lambda one: -(one.tpot or one.throughput or 0.0)))
+    return tuple(sorted(scores, key=lambda one: -(one.tpot_error or one.throughput_error or 0.0)))
 
 
 def _curve(name: str, points: Sequence[ServingPoint]) -> CurveScore:
@@ -317,7 +320,7 @@ def _curve(name: str, points: Sequence[ServingPoint]) -> CurveScore:
             for key, error in point.errors.items()
             if key == metric
         ]
-        means[metric] = sum(sizes) / len(sizes) if sizes else None
+        means[f"{metric}_error"] = sum(sizes) / len(sizes) if sizes else None
     return CurveScore(
         curve=name,
         n_points=len(points),

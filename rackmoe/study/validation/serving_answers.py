@@ -4,7 +4,7 @@ import hashlib
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -116,7 +116,7 @@ def answer_rows(
     return answers
 
 
-def _each(tasks: Mapping[str, _Task], *, jobs: int):  # noqa: ANN202  a generator of pairs
+def _each(tasks: Mapping[str, _Task], *, jobs: int) -> Iterator[tuple[str, Answer]]:
     if jobs == 1:
         for name, task in tasks.items():
             yield name, _answer(task)

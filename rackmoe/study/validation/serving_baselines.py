@@ -12,7 +12,7 @@ from rackmoe.model.architecture import ModelArchitecture
 from rackmoe.model.cache import kv_bytes_per_token
 from rackmoe.model.config import load_model
 from rackmoe.model.dtypes import BITS_PER_BYTE, weight_bits
-from rackmoe.model.parameters import model_totals
+from rackmoe.model.parameters import parameters
 from rackmoe.study.validation.serving_rows import ServingRow
 from rackmoe.study.validation.serving_run import FIGURES
 from rackmoe.study.validation.serving_score import measured_throughput, row_errors
@@ -68,7 +68,7 @@ def _ideal(row: ServingRow) -> dict[str, float]:
     machine, arch = load_machine(row.text("hardware")), _model(row)
     n_decode = max(row.gpus("decode"), 1)
     n_prefill = row.gpus("prefill") if row.text("mode") != "agg" else n_decode
-    replicas = row.count("decode_workers", 1)
+    replicas = row.count("decode_workers", default=1)
     users = _users(row) / replicas
     tokens = max(users, 1.0)
     weights = _read_bytes(arch, tokens=tokens) / (n_decode / replicas)
@@ -76,7 +76,7 @@ def _ideal(row: ServingRow) -> dict[str, float]:
     cache = tokens * context * kv_bytes_per_token(arch, kv_dtype="fp8", tp=1)
     cache /= n_decode / replicas
     peak = max(machine.gpu.peak_flop_per_s.values())
-    flop = _FLOP_PER_PARAMETER * model_totals(arch)["active_parameters"]
+    flop = _FLOP_PER_PARAMETER * parameters(arch)["active"]
     step_s = max(
         (weights + cache) / machine.gpu.hbm_bandwidth_bytes_per_s,
         tokens * flop / (n_decode / replicas * peak),
@@ -96,13 +96,13 @@ def _model(row: ServingRow) -> ModelArchitecture:
 
 def _read_bytes(arch: ModelArchitecture, *, tokens: float) -> float:
     """Return the weights that a step reads: experts by the chance that a token chose them."""
-    totals = model_totals(arch)
+    totals = parameters(arch)
     moe = arch.moe
     chosen = 1 - (1 - moe.top_k / moe.n_routed_experts) ** tokens
-    spread = (totals["total_parameters"] - totals["active_parameters"]) / (
+    spread = (totals["total"] - totals["active"]) / (
         1 - moe.top_k / moe.n_routed_experts
     )
-    always = totals["total_parameters"] - spread
+    always = totals["total"] - spread
     bits = weight_bits(arch.dtypes.routed_expert)
     return (always * weight_bits(arch.dtypes.attention) + spread * chosen * bits) / BITS_PER_BYTE
 
@@ -159,7 +159,7 @@ def nearest_points(rows: Sequence[ServingRow]) -> dict[str, dict[str, float | No
 def _asked(row: ServingRow) -> dict[str, str]:
     """Return the column of every figure that a row is scored on."""
     columns = {"tpot": "tpot_ms", "ttft": "ttft_ms", "throughput": measured_throughput(row) or ""}
-    return {metric: columns[metric] for metric in row_errors(row, {})}
+    return {metric: columns[metric] for metric in row_errors(row, figures={})}
 
 
 def _scaled(

@@ -61,7 +61,11 @@ class StepFeatures:
         StepFeatures
             The features.
         """
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in data.items()
+        }
+        return cls(**values)
 
 
 def step_features(scenario: Scenario, *, run: EngineRun) -> StepFeatures:

@@ -1,25 +1,4 @@
-"""Which scenario a row of measured serving points stands for: the documented rules.
-
-A blank cell takes the default of the engine's profile. The rules, in the order of use:
-
-1.  The backend is that of `BACKENDS` for the row's engine.
-2.  The GPUs of a replica are ``tp x attention_dp``. With ``ep`` above 1, whole experts are
-    spread over all of them; otherwise every expert is split over them.
-3.  Redundant experts are those of the row, or as few as make the experts divide.
-4.  The machine has as many racks or nodes as the pools of the row need.
-5.  NVFP4 checkpoints bring an FP8 cache. On GPUs without FP4 units, gpt-oss and the plain
-    benchmark runs (a batch) keep the BF16 cache of their checkpoint. Others take the backend's.
-6.  TensorRT-LLM multiplies MXFP4 experts with FP8 tokens where the GPU has FP4 units.
-7.  Speculation without a number of drafts has `DEFAULT_DRAFTS`.
-8.  A closed loop starts empty, as the benchmark clients do, and runs for up to
-    `CLIENT_ROUNDS` requests per user; where that is long, for fewer (`loop_rounds`).
-9.  A batch sends all requests at once; so does a Poisson process of infinite rate.
-10. A saturated decode starts in its stationary state, its prompts computed by nobody.
-    Without a batch size, each GPU holds what the backend and the memory allow.
-11. A saturated prefill computes `PREFILL_STEPS` full steps of prompts with one output token.
-12. Random tokens choose experts evenly with the noise of chance; ``eplb`` rows have the
-    balancer's placement on drawn skew, ``real`` rows the same skew without the balancer.
-"""
+"""Which scenario a row of measured serving points stands for."""
 
 import csv
 import json
@@ -113,7 +92,7 @@ class ServingRow:
         text = self.text(column)
         return float(text) if text else None
 
-    def count(self, column: str, default: int = 0) -> int:
+    def count(self, column: str, *, default: int = 0) -> int:
         """Return a cell as a whole number."""
         value = self.number(column)
         return default if value is None or math.isinf(value) else int(value)
@@ -122,8 +101,9 @@ class ServingRow:
         """Return the GPUs of a phase's replicas, a count."""
         if not self.text(f"{phase}_workers"):
             return 0
-        per_replica = self.count(f"{phase}_tp", 1) * self.count(f"{phase}_attention_dp", 1)
-        return self.count(f"{phase}_workers", 1) * per_replica
+        tp = self.count(f"{phase}_tp", default=1)
+        groups = self.count(f"{phase}_attention_dp", default=1)
+        return self.count(f"{phase}_workers", default=1) * tp * groups
 
 
 def read_serving_points(path: str | Path) -> tuple[ServingRow, ...]:
@@ -173,14 +153,35 @@ def loop_rounds(row: ServingRow) -> int:
     int
         At most `CLIENT_ROUNDS`; fewer where requests or outputs would be too many.
     """
-    by_requests = _MAX_REQUESTS // max(1, row.count("concurrency", 1))
-    replicas = row.count("decode_workers", 1)
-    by_tokens = _MAX_TOKENS_IN_A_ROW // max(1, row.count("osl", 1) * replicas)
+    by_requests = _MAX_REQUESTS // max(1, row.count("concurrency", default=1))
+    replicas = row.count("decode_workers", default=1)
+    by_tokens = _MAX_TOKENS_IN_A_ROW // max(1, row.count("osl", default=1) * replicas)
     return max(_MIN_ROUNDS, min(CLIENT_ROUNDS, by_requests, by_tokens))
 
 
 def row_document(row: ServingRow) -> ScenarioDocument:
     """Return the scenario of a row.
+
+    A blank cell takes the default of the engine's profile. The rules, in the order of use:
+
+    1.  The backend is that of `BACKENDS` for the row's engine.
+    2.  The GPUs of a replica are ``tp x attention_dp``. With ``ep`` above 1, whole experts are
+        spread over all of them; otherwise every expert is split over them.
+    3.  Redundant experts are those of the row, or as few as make the experts divide.
+    4.  The machine has as many racks or nodes as the pools of the row need.
+    5.  NVFP4 checkpoints bring an FP8 cache. On GPUs without FP4 units, gpt-oss and the plain
+        benchmark runs (a batch) keep the BF16 cache of their checkpoint. Others take that of
+        the backend.
+    6.  TensorRT-LLM multiplies MXFP4 experts with FP8 tokens where the GPU has FP4 units.
+    7.  Speculation without a number of drafts has `DEFAULT_DRAFTS`.
+    8.  A closed loop starts empty, as the benchmark clients do, and runs for up to
+        `CLIENT_ROUNDS` requests per user; where that is long, for fewer (`loop_rounds`).
+    9.  A batch sends all requests at once; so does a Poisson process of infinite rate.
+    10. A saturated decode starts in its stationary state, its prompts computed by nobody.
+        Without a batch size, each GPU holds what the backend and the memory allow.
+    11. A saturated prefill computes `PREFILL_STEPS` full steps of prompts with one output token.
+    12. Random tokens choose experts evenly with the noise of chance; ``eplb`` rows have the
+        balancer's placement on drawn skew, ``real`` rows the same skew without the balancer.
 
     Parameters
     ----------
@@ -190,7 +191,7 @@ def row_document(row: ServingRow) -> ScenarioDocument:
     Returns
     -------
     ScenarioDocument
-        By the rules of this module.
+        By these rules.
 
     Raises
     ------
@@ -248,12 +249,12 @@ def _deployment(row: ServingRow) -> dict[str, Any]:
 
 
 def _pool(row: ServingRow, phase: str) -> dict[str, Any]:
-    tp, groups = row.count(f"{phase}_tp", 1), row.count(f"{phase}_attention_dp", 1)
-    ep = tp * groups if row.count(f"{phase}_ep", 1) > 1 else 1
+    tp, groups = row.count(f"{phase}_tp", default=1), row.count(f"{phase}_attention_dp", default=1)
+    ep = tp * groups if row.count(f"{phase}_ep", default=1) > 1 else 1
     n_experts = load_model(row.text("model")).moe.n_routed_experts
     pool: dict[str, Any] = {"tp": tp, "attention_dp": groups, "ep": ep}
     pool["replicas"] = (
-        1 if row.text("mode").endswith("_only") else row.count(f"{phase}_workers", 1)
+        1 if row.text("mode").endswith("_only") else row.count(f"{phase}_workers", default=1)
     )
     if ep > 1:
         asked = row.count("redundant_experts")
@@ -262,7 +263,7 @@ def _pool(row: ServingRow, phase: str) -> dict[str, Any]:
     if row.text("mode") == "prefill_only" and row.text("batch_per_gpu"):
         pool["max_tokens_per_step"] = row.count("batch_per_gpu")
     if row.text("mtp") == "on" and phase == "decode":
-        pool["draft_tokens"] = row.count("mtp_draft_tokens", DEFAULT_DRAFTS)
+        pool["draft_tokens"] = row.count("mtp_draft_tokens", default=DEFAULT_DRAFTS)
     return pool
 
 
@@ -272,7 +273,7 @@ def _workload(row: ServingRow) -> dict[str, Any]:
         "routing": _routing(row),
         "lengths": {
             "input": row.count("isl"),
-            "output": max(1, row.count("osl", 1)),
+            "output": max(1, row.count("osl", default=1)),
             "spread": [0.8, 1.0] if row.text("length_model") == "uniform_0.8_1.0" else [1.0, 1.0],
         },
         "measurement": {"step_tolerance_frac": _STEP_TOLERANCE},
@@ -297,8 +298,8 @@ def _workload(row: ServingRow) -> dict[str, Any]:
         workload |= {"arrivals": {"batch": True}, "requests": row.count("concurrency")}
     else:
         raise ConfigError(
-            f"{row.id}: arrival: '{row.text('arrival')}' with mode '{mode}'; expected closed, batch, "
-            "or a saturated phase; correct the row"
+            f"{row.id}: arrival: '{row.text('arrival')}' with mode '{mode}'; expected closed, "
+            "batch, or a saturated phase; correct the row"
         )
     return workload
 

@@ -17,6 +17,7 @@ __all__ = [
     "row_errors",
     "score_strata",
     "stratum_names",
+    "weighted_median",
 ]
 
 METRICS: Final = ("tpot", "throughput", "ttft")
@@ -104,7 +105,7 @@ def measured_throughput(row: ServingRow) -> str | None:
     return next((name for name in _THROUGHPUT if row.number(name)), None)
 
 
-def row_errors(row: ServingRow, figures: Mapping[str, float | None]) -> dict[str, float | None]:
+def row_errors(row: ServingRow, *, figures: Mapping[str, float | None]) -> dict[str, float | None]:
     """Return the signed relative errors of the figures that a row is scored on.
 
     Parameters
@@ -159,7 +160,7 @@ def stratum_names(row: ServingRow) -> tuple[str, ...]:
 
 
 def score_strata(
-    rows: Sequence[ServingRow], errors: Mapping[str, Mapping[str, float | None]]
+    rows: Sequence[ServingRow], *, errors: Mapping[str, Mapping[str, float | None]]
 ) -> tuple[ServingStratum, ...]:
     """Return the scores of every stratum.
 
@@ -220,17 +221,18 @@ def _score(pairs: Iterable[tuple[str, float | None]]) -> Score:
     ]
     bias = None
     if answered:
-        bias = weighted_median(*(np.array(column) for column in zip(*answered, strict=True)))
+        signed, shares = (np.array(column) for column in zip(*answered, strict=True))
+        bias = weighted_median(signed, weights=shares)
     return Score(
         n=len(known),
         n_failed=len(known) - len(answered),
-        median=weighted_median(sizes, weights),
+        median=weighted_median(sizes, weights=weights),
         mean=float(np.average(sizes, weights=weights)),
         bias=bias,
     )
 
 
-def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
+def weighted_median(values: np.ndarray, *, weights: np.ndarray) -> float:
     """Return the value up to which half of the weight lies.
 
     Parameters
