@@ -1,0 +1,85 @@
+import pytest
+
+from rackmoe.backend.profile import load_backend
+from rackmoe.errors import CapacityError
+from rackmoe.study.validation import serving_answers
+from rackmoe.study.validation.serving_answers import answer_rows
+from rackmoe.study.validation.serving_features import StepFeatures
+from rackmoe.study.validation.serving_rows import ServingRow
+
+FEATURES = StepFeatures(
+    decode_busy_s=(0.01,),
+    mixed_busy_s=(),
+    prompt_busy_s=(),
+    decode_sequences=(4.0,),
+    mixed_sequences=(),
+    mixed_share=0.0,
+    prompt_steps=1.0,
+    tokens_per_step=1.0,
+    n_layers=61,
+)
+
+
+def row_of(name="a", engine="sglang"):
+    cells = {"id": name, "curve": "c", "hardware": "hgx_h200", "model": "deepseek-r1"}
+    cells |= {"engine": engine, "mode": "agg", "isl": "1000", "osl": "200", "arrival": "closed"}
+    cells |= {"concurrency": "64", "decode_workers": "1", "decode_tp": "8"}
+    return ServingRow(cells=cells)
+
+
+@pytest.fixture
+def simulated(monkeypatch):
+    """Return the backends of all runs, none of which is simulated."""
+    backends = []
+
+    def simulate_row(scenario, *, question):
+        backends.append(scenario.backend)
+        return {"tpot_ms": 10.0 * len(backends), "ttft_ms": float(question.users)}, FEATURES
+
+    monkeypatch.setattr(serving_answers, "simulate_row", simulate_row)
+    monkeypatch.setattr(serving_answers, "_version", lambda: "1")
+    return backends
+
+
+def test_an_answer_is_simulated_once_and_then_read(simulated, tmp_path):
+    first = answer_rows([row_of()], jobs=1, cache_folder=tmp_path)
+    again = answer_rows([row_of()], jobs=1, cache_folder=tmp_path)
+    assert len(simulated) == 1
+    assert again == first
+    assert first["a"].figures == {"tpot_ms": 10.0, "ttft_ms": 64.0}
+    assert again["a"].features == FEATURES
+
+
+def test_another_backend_or_other_code_is_simulated_anew(simulated, tmp_path, monkeypatch):
+    answer_rows([row_of()], jobs=1, cache_folder=tmp_path)
+    backends = {"sglang-2026h1": load_backend("vllm-2026h1")}
+    found = answer_rows([row_of()], backends=backends, jobs=1, cache_folder=tmp_path)
+    assert found["a"].figures["tpot_ms"] == 20.0
+    assert [one.name for one in simulated] == ["sglang-2026h1", "vllm-2026h1"]
+    monkeypatch.setattr(serving_answers, "_version", lambda: "2")
+    answer_rows([row_of()], jobs=1, cache_folder=tmp_path)
+    assert len(simulated) == 3
+
+
+def test_rows_without_an_answer_say_why_and_keep_their_place(simulated):
+    told = []
+    found = answer_rows(
+        [row_of("x", engine="tgi"), row_of("y")], jobs=1, progress=lambda *at: told.append(at)
+    )
+    assert list(found) == ["x", "y"]
+    assert found["x"].figures == {}
+    assert "engine: 'tgi'" in found["x"].reason
+    assert found["y"].reason == ""
+    assert told == [(2, 2)]
+    assert len(simulated) == 1
+
+
+def test_a_run_that_does_not_fit_is_a_reason_on_one_line(monkeypatch):
+    def refuse(*_, **__):
+        msg = "weights:\n  too large"
+        raise CapacityError(msg)
+
+    monkeypatch.setattr(serving_answers, "simulate_row", refuse)
+    found = answer_rows([row_of()], jobs=1)
+    assert found["a"].figures == {}
+    assert found["a"].reason == "weights: too large"
