@@ -98,10 +98,8 @@ def _read_bytes(arch: ModelArchitecture, *, tokens: float) -> float:
     """Return the weights that a step reads: experts by the chance that a token chose them."""
     totals = parameters(arch)
     moe = arch.moe
-    chosen = 1 - (1 - moe.top_k / moe.n_routed_experts) ** tokens
-    spread = (totals["total"] - totals["active"]) / (
-        1 - moe.top_k / moe.n_routed_experts
-    )
+    chosen: float = 1 - (1 - moe.top_k / moe.n_routed_experts) ** tokens
+    spread = (totals["total"] - totals["active"]) / (1 - moe.top_k / moe.n_routed_experts)
     always = totals["total"] - spread
     bits = weight_bits(arch.dtypes.routed_expert)
     return (always * weight_bits(arch.dtypes.attention) + spread * chosen * bits) / BITS_PER_BYTE
