@@ -101,6 +101,46 @@ def _network_command(*, output: Path | None, date: str, form: TableFormat) -> No
             click.echo(f"written: {path}", err=True)
 
 
+@command.command("serving")
+@click.option(
+    "--points",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Measured serving points.  [default: the shipped ones]",
+)
+@click.option("--rounds", type=click.IntRange(min=1), default=2, show_default=True, metavar="N")
+@click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True, metavar="N")
+@_OUTPUT
+@_DATE
+@format_option
+def _serving_command(
+    *,
+    points: Path | None,
+    rounds: int,
+    jobs: int,
+    output: Path | None,
+    date: str,
+    form: TableFormat,
+) -> None:
+    """Fit what the hosts of each backend add, on measured serving points."""
+    from rackmoe.report.serving import calibration_frame
+    from rackmoe.schema.shipped import shipped_folder
+    from rackmoe.study.calibration.serving import calibrate_serving, write_backend_files
+
+    shipped = shipped_folder("scenarios/calibration") / "serving_points.csv"
+    found = calibrate_serving(
+        points or shipped,
+        date=date,
+        n_rounds=rounds,
+        jobs=jobs,
+        progress=lambda n, total: click.echo(f"{n} of {total} rows", err=True),
+    )
+    _echo(calibration_frame(found), form=form)
+    if output is not None:
+        for path in write_backend_files(found, folder=output):
+            click.echo(f"written: {path}", err=True)
+
+
 def _row(gpu: str, one: "ExchangeConstants | CollectiveConstants") -> dict[str, object]:
     return {
         "gpu": gpu,

@@ -1,5 +1,6 @@
 """How many tokens a sequence gets in a step that verifies drafts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,7 @@ from numpy.typing import NDArray
 
 from rackmoe.errors import ConfigError
 
-__all__ = ["Speculation"]
+__all__ = ["Speculation", "mean_tokens"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -48,13 +49,12 @@ class Speculation:
     @property
     def by_position(self) -> NDArray[np.float64]:
         """Chance of each draft, shape (n_drafts,)."""
-        rates = self.acceptance_frac
-        return np.array([rates[min(i, len(rates) - 1)] for i in range(self.n_drafts)])
+        return _by_position(self.acceptance_frac, self.n_drafts)
 
     @property
     def mean_tokens(self) -> float:
         """Expected tokens of a sequence in a step: one, and the accepted drafts."""
-        return 1.0 + float(np.cumprod(self.by_position).sum())
+        return mean_tokens(self.acceptance_frac, n_drafts=self.n_drafts)
 
     def draw(self, n_steps: int, *, n_sequences: int) -> NDArray[np.int64]:
         """Return the tokens of every sequence in every step.
@@ -72,3 +72,25 @@ class Speculation:
         hit = self.rng.random((n_steps, n_sequences, self.n_drafts)) < self.by_position
         accepted: NDArray[np.int64] = np.cumprod(hit, axis=2, dtype=np.int64).sum(axis=2)
         return accepted + 1
+
+
+def mean_tokens(acceptance_frac: Sequence[float], *, n_drafts: int) -> float:
+    """Return the expected tokens of a sequence in a step.
+
+    Parameters
+    ----------
+    acceptance_frac : sequence of float
+        Chance of each draft after all before it; the last value holds for further ones.
+    n_drafts : int
+        Drafts of a step.
+
+    Returns
+    -------
+    float
+        One, and the accepted drafts.
+    """
+    return 1.0 + float(np.cumprod(_by_position(acceptance_frac, n_drafts)).sum())
+
+
+def _by_position(rates: Sequence[float], n_drafts: int) -> NDArray[np.float64]:
+    return np.array([rates[min(i, len(rates) - 1)] for i in range(n_drafts)])

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import rackmoe
 from rackmoe.backend.profile import BackendProfile
@@ -56,7 +56,7 @@ class _Task:
 
     name: str
     document: str
-    backend: BackendProfile | None
+    backend: dict[str, Any] | None
     question: RowQuestion
     cache: str | None
     version: str
@@ -99,10 +99,11 @@ def answer_rows(
         except (RackmoeError, ValueError) as error:
             answers[row.id] = Answer(figures={}, reason=_words(error))
             continue
+        backend = (backends or {}).get(document.backend)
         tasks[row.id] = _Task(
             name=row.id,
             document=document.model_dump_json(by_alias=True),
-            backend=(backends or {}).get(document.backend),
+            backend=None if backend is None else backend.model_dump(mode="python"),
             question=row_question(row),
             cache=None if cache_folder is None else os.fspath(cache_folder),
             version=version,
@@ -136,7 +137,8 @@ def _answer(task: _Task) -> Answer:
         document = ScenarioDocument.model_validate_json(task.document)
         scenario = resolve_scenario(document, name=task.name)
         if task.backend is not None:
-            scenario = replace(scenario, backend=task.backend)
+            backend = BackendProfile.model_validate(task.backend)
+            scenario = replace(scenario, backend=backend)
         kept = _place(task, scenario)
         if kept is not None and kept.is_file():
             known = json.loads(kept.read_text(encoding="utf-8"))

@@ -39,9 +39,9 @@ PREFILL_STEPS: Final = 5
 # Rounds beyond the first of a saturated decode, which starts in its stationary state.
 _DECODE_ROUNDS: Final = 1.5
 # Bounds on the cost of one row: requests, and output tokens of one user after the other.
-_MAX_REQUESTS: Final = 3000
+_MAX_REQUESTS: Final = 2000
 _MAX_TOKENS_IN_A_ROW: Final = 40_000
-_MIN_ROUNDS: Final = 3
+_MIN_ROUNDS, _MAX_ROUNDS = 3, 5
 # Steps whose load differs by less than this share one plan.
 _STEP_TOLERANCE: Final = 0.03
 # Routing of prompts that people wrote, where nobody recorded it.
@@ -151,12 +151,12 @@ def loop_rounds(row: ServingRow) -> int:
     Returns
     -------
     int
-        At most `CLIENT_ROUNDS`; fewer where requests or outputs would be too many.
+        From 3 to 5; fewer where requests or outputs would be too many.
     """
     by_requests = _MAX_REQUESTS // max(1, row.count("concurrency", default=1))
     replicas = row.count("decode_workers", default=1)
     by_tokens = _MAX_TOKENS_IN_A_ROW // max(1, row.count("osl", default=1) * replicas)
-    return max(_MIN_ROUNDS, min(CLIENT_ROUNDS, by_requests, by_tokens))
+    return max(_MIN_ROUNDS, min(_MAX_ROUNDS, by_requests, by_tokens))
 
 
 def row_document(row: ServingRow) -> ScenarioDocument:
@@ -174,8 +174,9 @@ def row_document(row: ServingRow) -> ScenarioDocument:
         the backend.
     6.  TensorRT-LLM multiplies MXFP4 experts with FP8 tokens where the GPU has FP4 units.
     7.  Speculation without a number of drafts has `DEFAULT_DRAFTS`.
-    8.  A closed loop starts empty, as the benchmark clients do, and runs for up to
-        `CLIENT_ROUNDS` requests per user; where that is long, for fewer (`loop_rounds`).
+    8.  A closed loop starts empty, as the benchmark clients do. Of its `CLIENT_ROUNDS`
+        requests per user the first few are simulated (`loop_rounds`); the later ones of them
+        stand for the rest, the burst at the start for itself alone.
     9.  A batch sends all requests at once; so does a Poisson process of infinite rate.
     10. A saturated decode starts in its stationary state, its prompts computed by nobody.
         Without a batch size, each GPU holds what the backend and the memory allow.

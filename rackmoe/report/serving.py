@@ -1,0 +1,153 @@
+"""Tables of a validation on serving points."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from rackmoe.study.calibration.serving import ServingCalibration
+from rackmoe.study.calibration.serving_surrogate import HOST_CONSTANTS
+from rackmoe.study.validation.serving import ServingValidation
+from rackmoe.study.validation.serving_score import METRICS, ServingStratum
+
+__all__ = ["baseline_frame", "calibration_frame", "curve_frame", "strata_frame", "worst_frame"]
+
+
+def strata_frame(strata: Sequence[ServingStratum]) -> pd.DataFrame:
+    """Return one row for each stratum.
+
+    Parameters
+    ----------
+    strata : sequence of ServingStratum
+        Scores.
+
+    Returns
+    -------
+    DataFrame
+        Points, curves, answers, and median, mean and bias of the relative error of each
+        figure.
+    """
+    rows = []
+    for one in strata:
+        row: dict[str, object] = {
+            "stratum": one.name,
+            "points": one.n_points,
+            "curves": one.n_curves,
+            "answered": one.n_answered,
+        }
+        for metric in METRICS:
+            score = getattr(one, metric)
+            row |= {
+                f"{metric}_median": score.median,
+                f"{metric}_mean": score.mean,
+                f"{metric}_bias": score.bias,
+            }
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def baseline_frame(found: ServingValidation) -> pd.DataFrame:
+    """Return the median errors of the simulator beside those of two simple methods.
+
+    Parameters
+    ----------
+    found : ServingValidation
+        A validation.
+
+    Returns
+    -------
+    DataFrame
+        One row for each stratum; columns by figure and method.
+    """
+    methods = {"rackmoe": found.strata, **found.baselines}
+    rows: dict[str, dict[str, object]] = {one.name: {"stratum": one.name} for one in found.strata}
+    for method, strata in methods.items():
+        for one in strata:
+            for metric in METRICS:
+                rows[one.name][f"{metric}_{method}"] = getattr(one, metric).median
+    return pd.DataFrame(list(rows.values()))
+
+
+def curve_frame(found: ServingValidation) -> pd.DataFrame:
+    """Return the mean errors of each curve, the worst first.
+
+    Parameters
+    ----------
+    found : ServingValidation
+        A validation.
+
+    Returns
+    -------
+    DataFrame
+        One row for each curve.
+    """
+    return pd.DataFrame(
+        [
+            {
+                "curve": one.curve,
+                "points": one.n_points,
+                "answered": one.n_answered,
+                "tpot_mean": one.tpot_error,
+                "throughput_mean": one.throughput_error,
+                "ttft_mean": one.ttft_error,
+            }
+            for one in found.curves
+        ]
+    )
+
+
+def worst_frame(found: ServingValidation, metric: str, *, n: int = 10) -> pd.DataFrame:
+    """Return the points that are farthest off.
+
+    Parameters
+    ----------
+    found : ServingValidation
+        A validation.
+    metric : str
+        ``tpot``, ``throughput`` or ``ttft``.
+    n : int, optional
+        How many.
+
+    Returns
+    -------
+    DataFrame
+        One row for each point, the worst first.
+    """
+    return pd.DataFrame(
+        [
+            {"id": one.id, "curve": one.curve, f"{metric}_error": one.errors[metric]}
+            for one in found.worst(metric, n=n)
+        ]
+    )
+
+
+def calibration_frame(found: ServingCalibration) -> pd.DataFrame:
+    """Return the fitted constants and their errors, one row for each backend and family.
+
+    Parameters
+    ----------
+    found : ServingCalibration
+        A calibration.
+
+    Returns
+    -------
+    DataFrame
+        Constants in s, and median errors of simulation, fit and curves left out.
+    """
+    return pd.DataFrame(
+        [
+            {
+                "backend": one.backend,
+                "gpus": one.family,
+                "rows": one.fit.n_rows,
+                "curves": one.fit.n_curves,
+                **dict(zip(HOST_CONSTANTS, one.fit.point.tolist(), strict=True)),
+                "tpot_before": one.tpot_before,
+                "tpot_fitted": one.tpot_fitted,
+                "tpot_left_out": one.tpot_held_out,
+                "ttft_before": one.ttft_before,
+                "ttft_fitted": one.ttft_fitted,
+                "ttft_left_out": one.ttft_held_out,
+            }
+            for one in found.groups
+        ]
+    )
