@@ -95,7 +95,7 @@ def curve_frame(found: ServingValidation) -> pd.DataFrame:
     )
 
 
-def worst_frame(found: ServingValidation, metric: str, *, n: int = 10) -> pd.DataFrame:
+def worst_frame(found: ServingValidation, *, metric: str, n: int = 10) -> pd.DataFrame:
     """Return the points that are farthest off.
 
     Parameters

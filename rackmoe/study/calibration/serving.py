@@ -43,6 +43,7 @@ from rackmoe.study.validation.serving_score import weighted_median
 __all__ = [
     "ServingCalibration",
     "calibrate_serving",
+    "fit_answers",
     "write_backend_files",
 ]
 

@@ -10,7 +10,7 @@ from scipy.optimize import least_squares
 from rackmoe.study.calibration.serving_surrogate import HostPoint, RowSurrogate
 from rackmoe.study.validation.serving_score import row_errors, weighted_median
 
-__all__ = ["HostFit", "fit_host", "held_out_errors", "surrogate_errors"]
+__all__ = ["HostFit", "fit_host", "held_out_errors", "median_error", "surrogate_errors"]
 
 _MS: Final = 1e-3
 # Largest values: idle between steps, per sequence, per layer, per request, and steps of a poll.
