@@ -234,7 +234,11 @@ def _rows_of(file: OperatorFile, *, is_own: bool) -> Iterator[OperatorRow]:
 
 
 def operator_constants(
-    gpu_name: str, *, source: str = "trtllm", kernels: Mapping[str, str] | None = None
+    gpu_name: str,
+    *,
+    source: str = "trtllm",
+    kernels: Mapping[str, str] | None = None,
+    other_sources: Mapping[str, str] | None = None,
 ) -> OperatorConstants:
     """Return the constants of one engine on one GPU, one row per operator and format.
 
@@ -246,6 +250,8 @@ def operator_constants(
         The engine, with or without its version: ``trtllm`` or ``trtllm-1.3.0rc20``.
     kernels : mapping of str to str, optional
         Kernel of the routed experts to prefer, by format, where several were measured.
+    other_sources : mapping of str to str, optional
+        Engine to take an operator from instead, by operator.
 
     Returns
     -------
@@ -268,11 +274,12 @@ def operator_constants(
         chosen[operator] = {}
         for dtype in formats:
             wanted = preferred.get(dtype) if operator == "grouped_gemm" else None
-            row = best_row(candidates, dtype=dtype, source=source, kernel=wanted)
+            engine = (other_sources or {}).get(operator, source)
+            row = best_row(candidates, dtype=dtype, source=engine, kernel=wanted)
             if row is None:
                 continue
             chosen[operator][dtype] = row.fit.constants
-            kinds[f"{operator}.{dtype}"] = _kind(row, dtype=dtype, source=source)
+            kinds[f"{operator}.{dtype}"] = _kind(row, dtype=dtype, source=engine)
     elementwise = [row for row in rows if row.operator == "elementwise"]
     if not elementwise:
         raise ConfigError(

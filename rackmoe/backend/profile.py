@@ -33,6 +33,8 @@ class OperatorChoice(Document):
     ----------
     source : str
         Library and version whose kernels were measured; ``ideal`` for efficiency 1 and no latency.
+    other_sources : dict of str to str
+        Source of operators whose measured kernels the engine does not serve with.
     kernels : dict of str to str
         Kernel of the grouped expert product by dtype, where several were measured.
     latency_kernels, wide_prefill_kernels, wide_decode_kernels : dict of str to str
@@ -43,6 +45,7 @@ class OperatorChoice(Document):
     """
 
     source: str
+    other_sources: dict[str, str] = Field(default_factory=dict)
     kernels: dict[str, str] = Field(default_factory=dict)
     latency_kernels: dict[str, str] = Field(default_factory=dict)
     wide_prefill_kernels: dict[str, str] = Field(default_factory=dict)

@@ -7,6 +7,7 @@ from rackmoe.backend.collective_files import load_collectives
 from rackmoe.backend.collectives import CollectiveBook, Family
 from rackmoe.backend.operator_files import operator_constants
 from rackmoe.backend.operators import OperatorConstants, free_constants, ideal_constants
+from rackmoe.backend.profile import HostTimes
 from rackmoe.compute.operators import OperatorLaws
 from rackmoe.engine.dense_work import DenseWork
 from rackmoe.engine.exchanges import (
@@ -16,15 +17,15 @@ from rackmoe.engine.exchanges import (
     ReplicaExchanges,
 )
 from rackmoe.engine.ledger import Ledger
+from rackmoe.engine.pool_memory import plan_memory
 from rackmoe.engine.pool_plan import PoolPlan
 from rackmoe.engine.replica import Replica, ReplicaHooks
 from rackmoe.engine.routing_sources import RoutingInputs
 from rackmoe.engine.step import ReplicaShape, StepLaw, StepSchedule
-from rackmoe.errors import CapacityError
 from rackmoe.model.architecture import Window
 from rackmoe.model.attention import layer_groups
 from rackmoe.model.costs import dispatch_bytes
-from rackmoe.model.memory import MemoryBudget, MemoryPlan, Sharding, check_fit
+from rackmoe.model.memory import MemoryPlan
 from rackmoe.network.build import ExchangeChoice, build_collective, build_exchange
 from rackmoe.network.collectives import CollectiveLaw
 from rackmoe.records import Pool as PoolRole
@@ -72,7 +73,8 @@ def plan_pool(
         If the weights or a single request do not fit.
     """
     pool = scenario.document.deployment.pools[name]
-    memory = _memory(scenario, pool, place=f"{scenario.name}: deployment.{name}")
+    held = plan_memory(scenario, pool=pool, place=f"{scenario.name}: deployment.{name}")
+    memory = held.plan
     limits = _limits(scenario, pool, memory)
     shape = ReplicaShape(
         tp=pool.tp,
@@ -100,7 +102,7 @@ def plan_pool(
         routing=routing.source(pool, role=name),
         exchanges=_exchanges(scenario, pool, role=name),
         schedule=StepSchedule(
-            host=backend.host_on(scenario.machine.gpu.name),
+            host=_host(scenario, stream_s=held.stream_s),
             is_two_batch=pool.two_batch_overlap,
             n_drafts=pool.draft_tokens,
         ),
@@ -186,31 +188,20 @@ def _operators(scenario: Scenario, pool: Pool, *, role: str) -> OperatorConstant
         is_prefill = role == "prefill"
         own = choice.wide_prefill_kernels if is_prefill else choice.wide_decode_kernels
     return operator_constants(
-        scenario.machine.gpu.name, source=choice.source, kernels={**choice.kernels, **own}
+        scenario.machine.gpu.name,
+        source=choice.source,
+        kernels={**choice.kernels, **own},
+        other_sources=choice.other_sources,
     )
 
 
-def _memory(scenario: Scenario, pool: Pool, *, place: str) -> MemoryPlan:
-    reserve = scenario.backend.memory
-    try:
-        return check_fit(
-            scenario.arch,
-            sharding=Sharding(
-                tp=pool.tp,
-                attention_dp=pool.attention_dp,
-                ep=pool.ep,
-                n_redundant=pool.redundant_experts,
-                has_mtp=pool.draft_tokens > 0,
-            ),
-            budget=MemoryBudget(
-                hbm_bytes=scenario.machine.gpu.hbm_bytes,
-                usable_frac=reserve.usable_frac.value,
-                workspace_bytes=reserve.workspace_bytes.value,
-            ),
-            kv_dtype=scenario.kv_dtype,
-        )
-    except CapacityError as error:
-        raise CapacityError(f"{place}: {error}") from error
+def _host(scenario: Scenario, *, stream_s: float) -> HostTimes:
+    """Return the host times; a step lasts at least as long as its weights stream in."""
+    host = scenario.backend.host_on(scenario.machine.gpu.name)
+    if stream_s <= host.step_s.value:
+        return host
+    step = host.step_s.model_copy(update={"value": stream_s})
+    return host.model_copy(update={"step_s": step})
 
 
 def _limits(scenario: Scenario, pool: Pool, memory: MemoryPlan) -> BatchLimits:

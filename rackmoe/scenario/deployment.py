@@ -38,6 +38,9 @@ class Pool(Document):
     draft_tokens : int
         Tokens that a decode step drafts with the layer for multi-token prediction and
         verifies in the next one; 0 decodes token by token.
+    offloads_weights : bool
+        Keep weights that do not fit the HBM in the memory of the CPUs and stream them in
+        during every step.
     """
 
     replicas: Degree = 1
@@ -49,6 +52,7 @@ class Pool(Document):
     max_tokens_per_step: Annotated[int, Field(ge=1)] | None = None
     two_batch_overlap: bool = False
     draft_tokens: Annotated[int, Field(ge=0, le=8)] = 0
+    offloads_weights: bool = False
 
     @model_validator(mode="after")
     def _check_shape(self) -> Self:

@@ -181,7 +181,8 @@ def row_document(row: ServingRow) -> ScenarioDocument:
     10. A saturated decode starts in its stationary state, its prompts computed by nobody.
         Without a batch size, each GPU holds what the backend and the memory allow.
     11. A saturated prefill computes `PREFILL_STEPS` full steps of prompts with one output token.
-    12. Random tokens choose experts evenly with the noise of chance; ``eplb`` rows have the
+    12. Weights that do not fit a saturated prefill stream in from the memory of the CPUs.
+    13. Random tokens choose experts evenly with the noise of chance; ``eplb`` rows have the
         balancer's placement on drawn skew, ``real`` rows the same skew without the balancer.
 
     Parameters
@@ -261,6 +262,7 @@ def _pool(row: ServingRow, phase: str) -> dict[str, Any]:
         asked = row.count("redundant_experts")
         pool["redundant_experts"] = asked + -(n_experts + asked) % ep
     pool["two_batch_overlap"] = row.text("two_batch_overlap") == "yes"
+    pool["offloads_weights"] = row.text("mode") == "prefill_only"
     if row.text("mode") == "prefill_only" and row.text("batch_per_gpu"):
         pool["max_tokens_per_step"] = row.count("batch_per_gpu")
     if row.text("mtp") == "on" and phase == "decode":

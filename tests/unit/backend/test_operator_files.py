@@ -109,3 +109,15 @@ def test_file_without_elementwise_row_is_refused(hand_written):
 def test_unknown_gpu_is_refused():
     with pytest.raises(ConfigError, match="gb20: "):
         operator_constants("gb20")
+
+
+def test_an_operator_may_come_from_another_source():
+    own = operator_constants("h200", source="sglang-0.5.14")
+    other = operator_constants(
+        "h200", source="sglang-0.5.14", other_sources={"mla_prefill": "trtllm-1.3.0rc20"}
+    )
+    wanted = operator_constants("h200", source="trtllm-1.3.0rc20")
+    assert other.mla_prefill == wanted.mla_prefill
+    assert other.mla_prefill != own.mla_prefill
+    assert other.mla_decode == own.mla_decode
+    assert other.kinds["mla_prefill.bf16"] == Kind.FITTED
