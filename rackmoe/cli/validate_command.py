@@ -123,7 +123,8 @@ def _echo_serving(found: "ServingValidation", *, form: TableFormat) -> None:
     _echo_frame(baseline_frame(found), form=form, title="\nMedian errors beside two baselines")
     _echo_frame(curve_frame(found), form=form, title="\nMean errors by curve")
     for metric in ("tpot", "throughput", "ttft"):
-        _echo_frame(worst_frame(found, metric=metric), form=form, title=f"\nWorst points by {metric}")
+        worst = worst_frame(found, metric=metric)
+        _echo_frame(worst, form=form, title=f"\nWorst points by {metric}")
 
 
 def _echo(data: dict[str, Any], *, form: TableFormat, title: str) -> None:

@@ -15,7 +15,6 @@ from rackmoe.network.build import find_collective, find_exchange, group_ports
 from rackmoe.network.collectives import BUS_FACTORS, CollectiveLaw
 from rackmoe.network.traffic import balanced_traffic
 from rackmoe.schema.shipped import shipped_folder
-from rackmoe.study.calibration.network import CALIBRATION_FILES
 from rackmoe.study.network_cases import (
     CollectiveCase,
     ExchangeCase,
@@ -23,6 +22,7 @@ from rackmoe.study.network_cases import (
     exchange_group,
     predict_exchange,
 )
+from rackmoe.study.network_groups import CALIBRATION_FILES
 from rackmoe.study.network_tables import read_measurements
 
 __all__ = ["DENSE_SIZES_BYTES", "TOKEN_SIZES", "BenchRow", "bench_network"]

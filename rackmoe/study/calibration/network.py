@@ -2,8 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -28,26 +27,24 @@ from rackmoe.study.calibration.collective_yaml import collectives_text
 from rackmoe.study.calibration.exchange_fit import fit_efficiencies, fit_exchange
 from rackmoe.study.calibration.published import PUBLISHED_SOURCES, published_collectives
 from rackmoe.study.network_cases import (
-    ANY_OPERATION,
     CollectiveCase,
     ExchangeCase,
     Measurement,
     error_of,
     predict_collective,
     predict_exchange,
-    split_rows,
 )
-from rackmoe.study.network_tables import SLOW_CLUSTER_KERNEL, read_measurements
-
-__all__ = ["CALIBRATION_FILES", "calibrate_network", "fit_books", "fitted_rows"]
-
-_FOLDER = "scenarios/calibration"
-CALIBRATION_FILES = (
-    "kernels/alltoall_gb200.csv",
-    "kernels/alltoall_h200.csv",
-    "kernels/collectives.csv",
-    "communication_points.csv",
+from rackmoe.study.network_groups import (
+    CALIBRATION_FILES,
+    MIN_SCALED,
+    RowGroup,
+    row_groups,
+    split_group,
 )
+from rackmoe.study.network_tables import SLOW_CLUSTER_KERNEL
+
+__all__ = ["calibrate_network", "fit_books"]
+
 _AIC = "NVIDIA aiconfigurator-core 0.12.0 (Apache-2.0), times measured by its collectors"
 _SOURCES: Mapping[str, str] = MappingProxyType(
     {
@@ -73,11 +70,8 @@ _LENDS_TO: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "h200": ("h100", "h800", "b200", "b300"),
     }
 )
-# More rows than this are halved: one half is fitted, the other tests the fit.
-_MIN_SPLIT = 40
 # Fewer rows scale the efficiencies of a kernel with more rows.
 _MIN_FIT = 12
-_MIN_SCALED = 2
 # Benchmarks of TensorRT-LLM's NVLink kernels deal experts out evenly; its DeepEP rows, those of
 # DeepEP V1 and none else follow the node-limited routing of DeepSeek-V3 (kind: derived, from the
 # ratio of rows with 256 and 384 experts, and of rows with 8 to 64 ranks).
@@ -90,16 +84,6 @@ _SIMILAR: Mapping[Family, Family] = MappingProxyType(
 _SLOW_CAVEAT = "half the NIC bandwidth of all other clusters; explains its own rows only"
 # Engines whose measured times include host gaps come last when a family is looked up.
 _LAST = ("vllm", "trtllm-1.3.0rc11")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Group:
-    """Rows of one kernel on one machine."""
-
-    profile: str
-    key: CollectiveKey
-    file: str
-    rows: tuple[Measurement, ...]
 
 
 def calibrate_network(output: Path | str | None = None, *, date: str) -> dict[str, Path]:
@@ -143,10 +127,10 @@ def fit_books() -> dict[str, CollectiveBook]:
         By name of the GPU. Kernels with many rows are fitted first; those with few rows
         scale the efficiencies of the nearest of these.
     """
-    groups = _groups()
+    groups = row_groups()
     machines = {group.profile: load_machine(group.profile) for group in groups}
     large = [group for group in groups if len(group.rows) >= _MIN_FIT]
-    small = [group for group in groups if _MIN_SCALED <= len(group.rows) < _MIN_FIT]
+    small = [group for group in groups if MIN_SCALED <= len(group.rows) < _MIN_FIT]
     exchanges: dict[str, list[ExchangeConstants]] = defaultdict(list)
     collectives: dict[str, list[CollectiveConstants]] = defaultdict(list)
     for group in large:
@@ -180,25 +164,6 @@ def fit_books() -> dict[str, CollectiveBook]:
     }
 
 
-@cache
-def fitted_rows() -> dict[str, str]:
-    """Return which rows of the shipped tables the constants rest on.
-
-    Returns
-    -------
-    dict of str to str
-        ``fitted`` or ``held out`` by `Measurement.fingerprint`; a row that no constants
-        were fitted to (the only one of its kernel) is absent.
-    """
-    roles: dict[str, str] = {}
-    for group in _groups():
-        if len(group.rows) >= _MIN_SCALED:
-            fitted, held = _split(group)
-            roles |= {row.fingerprint: "fitted" for row in fitted}
-            roles |= {row.fingerprint: "held out" for row in held}
-    return roles
-
-
 def _lent(
     gpu: str, exchanges: Mapping[str, list[ExchangeConstants]]
 ) -> Iterable[ExchangeConstants]:
@@ -211,30 +176,6 @@ def _rank(one: ExchangeConstants) -> int:
     return int(any(one.key.library.startswith(word) for word in _LAST))
 
 
-def _groups() -> list[_Group]:
-    """Return the rows of all tables by machine and kernel, each row once."""
-    folder = shipped_folder(_FOLDER)
-    found: dict[tuple[str, CollectiveKey], list[Measurement]] = defaultdict(list)
-    files: dict[tuple[str, CollectiveKey], str] = {}
-    for file in CALIBRATION_FILES:
-        for row in read_measurements(folder / file):
-            if row.case is None:
-                continue
-            at = (row.hardware, _fit_key(row.case))
-            if files.setdefault(at, file) == file:
-                found[at].append(row)
-    return [
-        _Group(profile=profile, key=key, file=files[profile, key], rows=tuple(rows))
-        for (profile, key), rows in found.items()
-    ]
-
-
-def _fit_key(case: ExchangeCase | CollectiveCase) -> CollectiveKey:
-    """Return what the constants of a case are called; some serve several operations."""
-    is_shared = isinstance(case, ExchangeCase) and not case.key.dtype
-    return replace(case.key, operation=ANY_OPERATION) if is_shared else case.key
-
-
 def _spread(key: CollectiveKey) -> Spread:
     """Return how the benchmark of a kernel chose experts."""
     if key.kernel in _EVEN_KERNELS:
@@ -245,16 +186,9 @@ def _spread(key: CollectiveKey) -> Spread:
     return Spread.GROUPED if is_grouped else Spread.RANDOM
 
 
-def _split(group: _Group) -> tuple[list[Measurement], list[Measurement]]:
-    """Return the rows to fit and the rows to test."""
-    if len(group.rows) < _MIN_SPLIT:
-        return list(group.rows), []
-    return split_rows(group.rows)
-
-
-def _fit_exchange(group: _Group, *, machine: Machine) -> ExchangeConstants:
+def _fit_exchange(group: RowGroup, *, machine: Machine) -> ExchangeConstants:
     """Return all constants of a kernel, with the error over the rows held out."""
-    fitted, held = _split(group)
+    fitted, held = split_group(group)
     constants = fit_exchange(
         fitted, key=group.key, spread=_spread(group.key), machine=machine, file=group.file
     )
@@ -269,7 +203,7 @@ def _fit_exchange(group: _Group, *, machine: Machine) -> ExchangeConstants:
 
 
 def _scale_exchange(
-    group: _Group, *, machine: Machine, known: Sequence[ExchangeConstants]
+    group: RowGroup, *, machine: Machine, known: Sequence[ExchangeConstants]
 ) -> ExchangeConstants:
     """Return constants of a kernel with few rows."""
     case = group.rows[0].case
@@ -301,9 +235,9 @@ def _scale_exchange(
     return replace(constants, report=report)
 
 
-def _fit_collective(group: _Group, *, machine: Machine) -> CollectiveConstants:
+def _fit_collective(group: RowGroup, *, machine: Machine) -> CollectiveConstants:
     """Return all constants of a dense collective, with the error over the rows held out."""
-    fitted, held = _split(group)
+    fitted, held = split_group(group)
     constants = fit_collective(fitted, key=group.key, machine=machine, file=group.file)
     report = _report(
         constants.report,
@@ -315,7 +249,7 @@ def _fit_collective(group: _Group, *, machine: Machine) -> CollectiveConstants:
 
 
 def _scale_collective(
-    group: _Group, *, machine: Machine, known: Sequence[CollectiveConstants]
+    group: RowGroup, *, machine: Machine, known: Sequence[CollectiveConstants]
 ) -> CollectiveConstants:
     """Return constants of a dense collective with few rows."""
     parent = next(one for one in known if one.key.operation == group.key.operation)

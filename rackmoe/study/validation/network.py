@@ -14,7 +14,6 @@ from rackmoe.backend.collective_files import load_collectives
 from rackmoe.errors import RackmoeError
 from rackmoe.hardware.machine import Machine
 from rackmoe.hardware.profile import load_machine
-from rackmoe.study.calibration.network import fitted_rows
 from rackmoe.study.network_cases import (
     CollectiveCase,
     ExchangeCase,
@@ -23,6 +22,7 @@ from rackmoe.study.network_cases import (
     predict_collective,
     predict_exchange,
 )
+from rackmoe.study.network_groups import fitted_rows
 from rackmoe.study.network_tables import read_measurements
 
 __all__ = ["NetworkPoint", "NetworkStratum", "NetworkValidation", "validate_network"]

@@ -30,7 +30,7 @@ def _scenario(**pool):
 
 def test_weights_that_do_not_fit_are_refused_unless_they_may_stream():
     scenario, pool = _scenario()
-    with pytest.raises(CapacityError, match="here: .*GB of weights"):
+    with pytest.raises(CapacityError, match=r"here: .*GB of weights"):
         plan_memory(scenario, pool=pool, place="here")
 
 

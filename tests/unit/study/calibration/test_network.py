@@ -6,12 +6,7 @@ from rackmoe.backend.collective_files import COLLECTIVES_FOLDER, CollectivesDocu
 from rackmoe.backend.collectives import Spread
 from rackmoe.schema.documents import load_document
 from rackmoe.schema.shipped import shipped_path
-from rackmoe.study.calibration.network import (
-    CALIBRATION_FILES,
-    calibrate_network,
-    fit_books,
-    fitted_rows,
-)
+from rackmoe.study.calibration.network import calibrate_network, fit_books
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +75,3 @@ def test_large_groups_keep_rows_for_their_test(books):
             n_all = one.report.n_rows + one.report.n_held_out
             if n_all >= 40:
                 assert 0.3 < one.report.n_held_out / n_all < 0.5
-
-
-def test_roles_of_the_shipped_rows_are_known():
-    roles = set(fitted_rows().values())
-    assert roles == {"fitted", "held out"}
-    assert len(CALIBRATION_FILES) == 4
