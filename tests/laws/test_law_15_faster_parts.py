@@ -89,7 +89,10 @@ def test_a_slower_rank_never_speeds_a_step_up(small_files, case, contexts, promp
     after = planned(scenario, contexts, prompts, slowdown=slow)
     assert after.plan.end_s.max() >= before.plan.end_s.max() * (1 - 1e-12)
     if part == "compute":
-        assert after.plan.end_s.max() > before.plan.end_s.max()
+        # a rank beside the critical path may hide its own slowness, all of them together cannot
+        everyone = Slowdown.steady(n_gpus, compute=np.full(n_gpus, 1.5))
+        slowest = planned(scenario, contexts, prompts, slowdown=everyone)
+        assert slowest.plan.end_s.max() > before.plan.end_s.max()
 
 
 @settings(max_examples=12)
