@@ -40,7 +40,7 @@ from rackmoe.schema.documents import Document, Sourced, document_schema, validat
 from rackmoe.schema.overrides import apply_overrides
 from rackmoe.schema.shipped import shipped_names, shipped_path
 from rackmoe.schema.text import read_text
-from rackmoe.schema.yaml import parse_yaml
+from rackmoe.schema.yaml import compose_yaml
 
 __all__ = [
     "PROFILE_FOLDER",
@@ -75,7 +75,10 @@ def profile_names() -> tuple[str, ...]:
 
 
 def load_profile(
-    name_or_path: str, *, overrides: Mapping[str, object] | None = None
+    name_or_path: str,
+    *,
+    overrides: Mapping[str, object] | None = None,
+    place: str = "override",
 ) -> MachineDocument:
     """Read a hardware profile with the source of each value.
 
@@ -86,6 +89,8 @@ def load_profile(
     overrides : mapping of str to object, optional
         Values by dotted path, for example ``{"gpu.hbm_bandwidth": "4 TB/s"}``; each
         becomes an assumed one.
+    place : str
+        Where the overrides come from, for messages.
 
     Returns
     -------
@@ -98,10 +103,12 @@ def load_profile(
         With every problem of the file, or if its name is not the file stem.
     """
     path = shipped_path(PROFILE_FOLDER, name=name_or_path)
-    tree = parse_yaml(read_text(path), place=str(path))
+    tree, problems = compose_yaml(read_text(path), place=str(path))
     if overrides:
-        tree = apply_overrides(tree, overrides=overrides, schema=document_schema(MachineDocument))
-    document = validate_tree(tree, model=MachineDocument)
+        tree = apply_overrides(
+            tree, overrides=overrides, schema=document_schema(MachineDocument), place=place
+        )
+    document = validate_tree(tree, model=MachineDocument, earlier=problems)
     if document.name != path.stem:
         raise ConfigError(
             f"{path}: name: '{document.name}'; expected the stem of the file, '{path.stem}'; "
@@ -110,7 +117,12 @@ def load_profile(
     return document
 
 
-def load_machine(name_or_path: str, *, overrides: Mapping[str, object] | None = None) -> Machine:
+def load_machine(
+    name_or_path: str,
+    *,
+    overrides: Mapping[str, object] | None = None,
+    place: str = "override",
+) -> Machine:
     """Read a hardware profile into plain numbers.
 
     Parameters
@@ -119,6 +131,8 @@ def load_machine(name_or_path: str, *, overrides: Mapping[str, object] | None = 
         Name of a shipped profile, or path of a YAML file.
     overrides : mapping of str to object, optional
         Values by dotted path.
+    place : str
+        Where the overrides come from, for messages.
 
     Returns
     -------
@@ -130,7 +144,7 @@ def load_machine(name_or_path: str, *, overrides: Mapping[str, object] | None = 
     ConfigError
         As `load_profile`.
     """
-    return build_machine(load_profile(name_or_path, overrides=overrides))
+    return build_machine(load_profile(name_or_path, overrides=overrides, place=place))
 
 
 def build_machine(document: MachineDocument) -> Machine:

@@ -19,7 +19,7 @@ from rackmoe.schema.overrides import (
 )
 from rackmoe.schema.shipped import shipped_path
 from rackmoe.schema.text import read_text
-from rackmoe.schema.yaml import parse_yaml
+from rackmoe.schema.yaml import compose_yaml
 
 __all__ = [
     "HardwareChoice",
@@ -164,7 +164,7 @@ def load_documents(
     """
     path = shipped_path("scenarios", name=os.fspath(name))
     schema = document_schema(ScenarioDocument)
-    tree = parse_yaml(read_text(path), place=str(path))
+    tree, earlier = compose_yaml(read_text(path), place=str(path))
     trees = {path.stem: without_variants(tree)}
     for variant in variant_names(tree):
         if variant in trees:
@@ -177,7 +177,7 @@ def load_documents(
     for key, plain in trees.items():
         try:
             changed = apply_overrides(plain, overrides=overrides or {}, schema=schema)
-            documents[key] = validate_tree(changed, model=ScenarioDocument)
+            documents[key] = validate_tree(changed, model=ScenarioDocument, earlier=earlier)
         except ConfigError as error:
             problems |= dict.fromkeys(error.problems)
     if problems:

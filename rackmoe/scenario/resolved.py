@@ -171,7 +171,9 @@ def resolve_scenario(document: ScenarioDocument, *, name: str) -> Scenario:
         name=name,
         document=document,
         machine=load_machine(
-            document.hardware.profile, overrides=document.hardware.overrides or None
+            document.hardware.profile,
+            overrides=document.hardware.overrides or None,
+            place=f"{name}: hardware.overrides",
         ),
         arch=load_model(document.model.name, weights=document.model.weights),
         backend=load_backend(document.backend),

@@ -118,6 +118,24 @@ def test_an_override_of_nothing_is_refused():
         load_machine("gb200_nvl72", overrides={"gpu.hbm_bandwith": "4 TB/s"})
 
 
+def test_a_wrong_override_says_where_it_comes_from():
+    with pytest.raises(ConfigError, match=r"^mine: hardware.overrides: gpu.hbm_bandwith"):
+        load_machine(
+            "gb200_nvl72",
+            overrides={"gpu.hbm_bandwith": "4 TB/s"},
+            place="mine: hardware.overrides",
+        )
+
+
+def test_every_problem_of_a_profile_is_reported_at_once(tmp_path):
+    text = shipped_path("hardware_profiles", name="hgx_h200").read_text(encoding="utf-8")
+    path = tmp_path / "hgx_h200.yaml"
+    path.write_text(text + "titel: x\nname: hgx_h200\n", encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_machine(str(path))
+    assert len(caught.value.problems) == 2
+
+
 def test_assumed_values_are_listed_with_their_source():
     assumed = assumed_leaves(load_profile("gb200_nvl72"))
     assert assumed["scale_up.arbitration"] == "arbitration"

@@ -52,6 +52,14 @@ def test_problems_of_all_documents_are_reported_at_once(write_scenario):
     assert len(caught.value.problems) == len(set(caught.value.problems)) == 2
 
 
+def test_a_key_written_twice_hides_no_other_problem(write_scenario):
+    path = write_scenario(requests="  requests: many", tail="notes: a\nnotes: b\n")
+    with pytest.raises(ConfigError) as caught:
+        load_documents(path)
+    assert [p for p in caught.value.problems if "duplicate key 'notes'" in str(p)]
+    assert [p for p in caught.value.problems if "workload.requests" in str(p)]
+
+
 def test_a_machine_comes_in_racks_or_in_nodes(make_document):
     with pytest.raises(ConfigError, match="racks and nodes given; write the one that the machine"):
         make_document(hardware="hardware: {profile: hgx_h200, nodes: 2, racks: 1}")
