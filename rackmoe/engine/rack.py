@@ -12,6 +12,7 @@ from rackmoe.engine.clock import now_ps
 from rackmoe.engine.kv_links import KvLinks
 from rackmoe.engine.ledger import NEVER, Ledger
 from rackmoe.engine.replica import Replica
+from rackmoe.engine.router import LeastLoadedRouter, Router
 from rackmoe.records import Pool
 from rackmoe.serving.batching import Preempted, PrefillChunk
 
@@ -44,6 +45,8 @@ class Rack:
         Time of a request before its queue, in picoseconds.
     is_prefilled : bool
         Whether requests bring the KV cache of their prompt: prefill takes no time and no GPU.
+    router : Router, optional
+        Chooses replicas; by load if absent.
     """
 
     def __init__(
@@ -55,8 +58,10 @@ class Rack:
         ended: Callable[[NDArray[np.int64]], None],
         frontend_ps: int = 0,
         is_prefilled: bool = False,
+        router: Router | None = None,
     ) -> None:
         self._env = env
+        self._router = router or LeastLoadedRouter()
         self._ledger = ledger
         self._links = links
         self._ended = ended
@@ -80,7 +85,7 @@ class Rack:
         self._decoders = tuple(r for r in replicas if r.pool is Pool.DECODE or self._is_prefilled)
 
     def submit(self, request: int) -> None:
-        """Send a request to the least loaded replica that computes prompts.
+        """Send a request to a replica that computes prompts.
 
         Parameters
         ----------
@@ -108,6 +113,7 @@ class Rack:
     def prompt_done(self, replica: Replica, *, chunk: PrefillChunk) -> None:
         """Decode on in the same replica, or hand the request over to the decode pool."""
         ledger, request = self._ledger, chunk.request
+        self._router.prompt_done(request)
         if replica.pool is Pool.AGGREGATED:
             self._emit_first(request)
             if ledger.remaining[request]:
@@ -197,6 +203,7 @@ class Rack:
     def _do_again(self, request: int) -> None:
         """Queue a request whose replica failed."""
         ledger = self._ledger
+        self._router.prompt_done(request)
         if ledger.scheduled[request] != NEVER:
             ledger.n_preemptions[request] += 1
         if self._can_hold(ledger.context(request)):
@@ -206,13 +213,14 @@ class Rack:
             self._tell_later(request)
 
     def _enqueue(self, request: int, *, is_urgent: bool = False) -> None:
-        """Give a prompt to the least loaded replica, or keep it until there is one."""
+        """Give a prompt to the replica that the router chooses, or keep it until there is one."""
         up = tuple(replica for replica in self._entrances if replica.is_up)
         if not up:
             self._stranded.append(request)
             return
         n_tokens = self._ledger.context(request)
-        self._least_loaded(up).enqueue(request, n_tokens=n_tokens, is_urgent=is_urgent)
+        target, group = self._router.choose(up, request=request, n_tokens=n_tokens)
+        target.enqueue(request, n_tokens=n_tokens, is_urgent=is_urgent, group=group)
 
     # ------------------------------------------------------------------ internals
     @property
@@ -222,12 +230,6 @@ class Rack:
     def _can_hold(self, n_tokens: int) -> bool:
         """Return whether every pool on the way could hold a context."""
         return all(stage[0].batcher.limits.fits(n_tokens) for stage in self._stages)
-
-    @staticmethod
-    def _least_loaded(replicas: tuple[Replica, ...]) -> Replica:
-        if len(replicas) == 1:
-            return replicas[0]
-        return min(replicas, key=lambda replica: (replica.batcher.load_tokens, replica.index))
 
     def _take_prefilled(self, request: int, n_tokens: int) -> None:
         """Put a request whose prompt costs nothing into the line for KV memory."""
@@ -259,10 +261,10 @@ class Rack:
 
     def _reserve(self, n_tokens: int) -> tuple[Replica, int] | None:
         up = [replica for replica in self._decoders if replica.is_up]
-        ordered = sorted(up, key=lambda r: (r.batcher.load_tokens, r.index))
-        for replica in ordered:
+        for replica in self._router.ranked(up):
             group = replica.batcher.reserve(n_tokens)
             if group is not None:
+                self._router.placed(replica)
                 return replica, group
         return None
 

@@ -123,7 +123,9 @@ class Replica:
         self._new_cache = new_cache
         self.batcher.cache = new_cache()
 
-    def enqueue(self, request: int, *, n_tokens: int, is_urgent: bool = False) -> None:
+    def enqueue(
+        self, request: int, *, n_tokens: int, is_urgent: bool = False, group: int | None = None
+    ) -> None:
         """Queue a request whose prompt has to be computed here.
 
         Parameters
@@ -134,9 +136,11 @@ class Replica:
             Tokens to compute.
         is_urgent : bool
             Put it in front of its queue.
+        group : int, optional
+            Attention group that the router chose.
         """
         self._prompts[request] = None
-        self.batcher.enqueue(request, n_tokens=n_tokens, is_urgent=is_urgent)
+        self.batcher.enqueue(request, n_tokens=n_tokens, is_urgent=is_urgent, group=group)
         self._hurry()
         self.wake()
 

@@ -19,6 +19,7 @@ from rackmoe.engine.pool_plan import PoolPlan
 from rackmoe.engine.prefix_caches import install_prefix_caches
 from rackmoe.engine.rack import Rack
 from rackmoe.engine.replica import Replica
+from rackmoe.engine.router import Router, build_router
 from rackmoe.engine.routing_sources import RoutingInputs
 from rackmoe.engine.session_client import SessionClient
 from rackmoe.errors import InvariantError
@@ -122,6 +123,7 @@ def run_engine(
     records = Records(requests.application_names)
     measured = MeasuredRequests(env, is_measured=is_measured)
     fabric = FabricRun(env, scenario=scenario, plans=plans)
+    router = _router(scenario)
     rack = Rack(
         env,
         ledger=ledger,
@@ -129,6 +131,7 @@ def run_engine(
         ended=lambda ids: _ended(measured, client, ids),
         frontend_ps=_frontend_ps(scenario),
         is_prefilled=scenario.document.workload.is_prefilled,
+        router=router,
     )
     replicas = build_replicas(env, plans=plans, ledger=ledger, steps=records.steps, hooks=rack)
     rack.install(replicas)
@@ -163,9 +166,21 @@ def run_engine(
             *_warnings(ledger, n_unfinished=measured.n_left),
             *fabric.warnings(),
         ),
-        notes=fabric.notes(),
+        notes=fabric.notes() | _router_note(router),
         hot_links=hot_links(records.links),
     )
+
+
+def _router(scenario: Scenario) -> Router:
+    cache = scenario.document.prefix_cache
+    has_shared_caches = cache is not None and cache.shared
+    choice = scenario.document.deployment.router
+    return build_router(choice, has_shared_caches=has_shared_caches)
+
+
+def _router_note(router: Router) -> dict[str, str]:
+    found = router.note()
+    return {} if found is None else {"router": found}
 
 
 def _frontend_ps(scenario: Scenario) -> int:

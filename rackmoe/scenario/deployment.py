@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from rackmoe.scenario.policies import RouterChoice
 from rackmoe.schema.documents import Document
 from rackmoe.schema.quantities import Fraction
 
@@ -84,11 +85,14 @@ class Deployment(Document):
         Replicas that prefill and decode.
     prefill, decode : Pool or None
         Replicas that do one phase and hand the KV cache over.
+    router : RouterChoice
+        Which replica of a pool a request goes to.
     """
 
     aggregated: Pool | None = None
     prefill: Pool | None = None
     decode: Pool | None = None
+    router: RouterChoice = Field(default_factory=RouterChoice)
 
     @model_validator(mode="after")
     def _check_pools(self) -> Self:

@@ -111,7 +111,9 @@ class Batcher:
         return group
 
     # ------------------------------------------------------------------ arrivals
-    def enqueue(self, request: int, *, n_tokens: int, is_urgent: bool = False) -> int:
+    def enqueue(
+        self, request: int, *, n_tokens: int, is_urgent: bool = False, group: int | None = None
+    ) -> int:
         """Queue a request whose prompt has to be computed here.
 
         Parameters
@@ -122,14 +124,17 @@ class Batcher:
             Tokens to compute: the prompt, and after a preemption the output so far.
         is_urgent : bool
             Put it in front of its queue (a preempted request).
+        group : int, optional
+            Its attention group, where the router chose it; else by the profile's policy.
 
         Returns
         -------
         int
             Its attention group.
         """
-        group = self.choose_group()
-        self._queue(Prompt(request=request, n_tokens=n_tokens), group, is_urgent=is_urgent)
+        group = self.choose_group() if group is None else group
+        prompt = Prompt(request=request, n_tokens=n_tokens)
+        self._queues[group].put(prompt, priorities=self.priorities, is_urgent=is_urgent)
         self._queued_tokens[group] += n_tokens
         self._n_queued_tokens += n_tokens
         self._queued_requests[group] += 1
@@ -267,21 +272,6 @@ class Batcher:
         if self.cache is not None:
             store_step(self.cache, chunks=batch.chunks, finished=finished)
         return finished
-
-    def _queue(self, prompt: Prompt, group: int, *, is_urgent: bool) -> None:
-        """Put a prompt behind those of its own and of higher priority, or in front of its own."""
-        waiting = self._queues[group].waiting
-        if self.priorities is None:
-            (waiting.appendleft if is_urgent else waiting.append)(prompt)
-            return
-        own = self.priorities[prompt.request]
-        position = len(waiting)
-        for other in reversed(waiting):
-            before = self.priorities[other.request]
-            if before > own or (before == own and not is_urgent):
-                break
-            position -= 1
-        waiting.insert(position, prompt)
 
     @property
     def _watermark_blocks(self) -> int:

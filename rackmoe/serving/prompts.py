@@ -3,6 +3,9 @@
 from collections import deque
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 __all__ = ["Prompt", "PromptQueue"]
 
 
@@ -22,3 +25,30 @@ class PromptQueue:
 
     waiting: deque[Prompt] = field(default_factory=deque)
     prefilling: Prompt | None = None
+
+    def put(
+        self, prompt: Prompt, *, priorities: NDArray[np.int64] | None, is_urgent: bool
+    ) -> None:
+        """Put a prompt behind those of its own and of higher priority, or in front of its own.
+
+        Parameters
+        ----------
+        prompt : Prompt
+            One that arrived, or has to be computed again.
+        priorities : ndarray of shape (n_requests,) or None
+            Requests of a higher one come first; None where all are alike.
+        is_urgent : bool
+            Whether it goes in front of those of its own priority.
+        """
+        waiting = self.waiting
+        if priorities is None:
+            (waiting.appendleft if is_urgent else waiting.append)(prompt)
+            return
+        own = priorities[prompt.request]
+        position = len(waiting)
+        for other in reversed(waiting):
+            before = priorities[other.request]
+            if before > own or (before == own and not is_urgent):
+                break
+            position -= 1
+        waiting.insert(position, prompt)

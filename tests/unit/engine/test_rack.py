@@ -28,9 +28,9 @@ class Noted:
         )
         self.calls = []
 
-    def enqueue(self, request, *, n_tokens, is_urgent=False):
+    def enqueue(self, request, *, n_tokens, is_urgent=False, group=None):
         self.calls.append(("enqueue", request, n_tokens, is_urgent))
-        self.batcher.enqueue(request, n_tokens=n_tokens, is_urgent=is_urgent)
+        self.batcher.enqueue(request, n_tokens=n_tokens, is_urgent=is_urgent, group=group)
 
     def join(self, request, *, group):
         self.calls.append(("join", request, group))

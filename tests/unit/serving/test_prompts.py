@@ -1,3 +1,8 @@
+"""Prompts that wait, in the order in which they are taken."""
+
+import numpy as np
+import pytest
+
 from rackmoe.serving.prompts import Prompt, PromptQueue
 
 
@@ -16,3 +21,23 @@ def test_queues_do_not_share_their_prompts():
     first, second = PromptQueue(), PromptQueue()
     first.waiting.append(Prompt(request=1, n_tokens=10))
     assert not second.waiting
+
+
+@pytest.mark.parametrize(
+    ("priorities", "is_urgent", "order"),
+    [
+        (None, False, [0, 1, 2, 3]),
+        (None, True, [3, 0, 1, 2]),
+        ([1, 0, 0, 0], False, [0, 1, 2, 3]),
+        ([1, 0, 0, 0], True, [0, 3, 1, 2]),
+        ([1, 0, 0, 1], False, [0, 3, 1, 2]),
+        ([0, 0, 0, 1], False, [3, 0, 1, 2]),
+    ],
+)
+def test_a_prompt_waits_behind_its_own_and_higher_priorities(priorities, is_urgent, order):
+    queue = PromptQueue()
+    ranks = None if priorities is None else np.array(priorities)
+    for request in range(3):
+        queue.waiting.append(Prompt(request=request, n_tokens=1))
+    queue.put(Prompt(request=3, n_tokens=1), priorities=ranks, is_urgent=is_urgent)
+    assert [prompt.request for prompt in queue.waiting] == order

@@ -1,0 +1,138 @@
+"""Routers, with replicas that only have a load and a cache."""
+
+import numpy as np
+import pytest
+
+from rackmoe.engine.router import (
+    KvAwareRouter,
+    LeastLoadedRouter,
+    RoundRobinRouter,
+    build_router,
+)
+from rackmoe.records import Pool
+from rackmoe.scenario.policies import RouterChoice
+from rackmoe.serving.batching import Batcher, BatchLimits
+from rackmoe.serving.prefix_cache import PrefixCache
+from rackmoe.serving.prefixes import PrefixBlocks
+
+# requests 0 and 1 begin alike, 2 is another
+PROMPTS = PrefixBlocks(
+    offsets=np.array([0, 2, 5, 8]), ids=np.array([1, 2, 1, 2, 3, 7, 8, 9]), block_tokens=10
+)
+
+
+class Worker:
+    def __init__(self, index, pool=Pool.AGGREGATED, n_groups=1, *, has_cache=True, is_shared=True):
+        limits = BatchLimits(
+            n_groups=n_groups,
+            max_sequences=8,
+            max_tokens_per_step=100,
+            kv_blocks=100,
+            block_tokens=10,
+        )
+        self.index, self.pool = index, pool
+        cache = PrefixCache(PROMPTS, n_groups=n_groups, is_shared=is_shared) if has_cache else None
+        self.batcher = Batcher(limits, cache=cache)
+
+    def remember(self, request, n_tokens, group=0):
+        cache = self.batcher.cache
+        cache.enter(request, group=group, n_tokens=n_tokens)
+        cache.computed(request, n_tokens=n_tokens)
+        cache.leave(request, n_tokens=n_tokens)
+
+    def decode(self, n_tokens, group=0):
+        self.batcher.running.add(99, group=group, context=n_tokens, remaining=5, row=0)
+
+
+def kv_aware(weight=1.0, *, is_shared=True):
+    return KvAwareRouter(overlap_weight=weight, has_shared_caches=is_shared)
+
+
+def test_the_least_loaded_of_equals_is_the_first():
+    workers = [Worker(0), Worker(1), Worker(2)]
+    workers[0].decode(10)
+    router = LeastLoadedRouter()
+    assert router.choose(workers, request=0, n_tokens=20) == (workers[1], None)
+    assert [one.index for one in router.ranked(workers)] == [1, 2, 0]
+    assert router.note() is None
+
+
+def test_round_robin_goes_on_after_the_last_one_that_is_there():
+    workers = [Worker(index) for index in range(3)]
+    router = RoundRobinRouter()
+    chosen = [router.choose(workers, request=i, n_tokens=1)[0].index for i in range(4)]
+    assert chosen == [0, 1, 2, 0]
+    # replica 1 is out of service
+    assert router.choose([workers[0], workers[2]], request=4, n_tokens=1)[0].index == 2
+    assert [one.index for one in router.ranked(workers)] == [0, 1, 2]
+    router.placed(workers[0])
+    assert [one.index for one in router.ranked(workers)] == [1, 2, 0]
+    router.prompt_done(0)
+    assert router.note() is None
+
+
+def test_a_prompt_goes_to_its_beginning():
+    workers = [Worker(0), Worker(1)]
+    workers[1].remember(0, 20)
+    router = kv_aware()
+    assert router.choose(workers, request=1, n_tokens=30) == (workers[1], None)
+    assert router.choose(workers, request=2, n_tokens=30) == (workers[0], None)
+    assert "had 0.3333 of 60 prompt tokens" in router.note()
+
+
+def test_load_outweighs_a_cache():
+    workers = [Worker(0), Worker(1)]
+    workers[1].remember(0, 20)
+    workers[1].decode(21)
+    # 30 tokens to compute against 10 and 21 in use
+    assert kv_aware().choose(workers, request=1, n_tokens=30)[0] is workers[0]
+    assert kv_aware(2.0).choose(workers, request=1, n_tokens=30)[0] is workers[1]
+
+
+def test_a_prompt_counts_until_it_is_done():
+    workers = [Worker(0, Pool.PREFILL), Worker(1, Pool.PREFILL)]
+    router = kv_aware()
+    assert router.choose(workers, request=0, n_tokens=20)[0] is workers[0]
+    assert router.choose(workers, request=2, n_tokens=30)[0] is workers[1]
+    router.prompt_done(2)
+    assert router.choose(workers, request=2, n_tokens=30)[0] is workers[1]
+    router.prompt_done(0)
+    router.prompt_done(0)
+    assert router.choose(workers, request=1, n_tokens=30)[0] is workers[0]
+
+
+def test_a_request_that_is_routed_again_counts_once():
+    workers = [Worker(0, Pool.PREFILL), Worker(1, Pool.PREFILL)]
+    router = kv_aware()
+    router.choose(workers[:1], request=0, n_tokens=20)
+    router.choose(workers[1:], request=0, n_tokens=20)
+    assert router.choose(workers, request=2, n_tokens=30)[0] is workers[0]
+
+
+def test_groups_with_caches_of_their_own_are_workers_of_their_own():
+    workers = [Worker(index, n_groups=2, is_shared=False) for index in range(2)]
+    workers[1].remember(0, 20, group=1)
+    router = kv_aware(is_shared=False)
+    assert router.choose(workers, request=1, n_tokens=30) == (workers[1], 1)
+    assert router.choose(workers, request=2, n_tokens=30) == (workers[0], 0)
+
+
+def test_without_caches_it_spreads_by_load_and_says_so():
+    workers = [Worker(index, has_cache=False) for index in range(2)]
+    workers[0].decode(1)
+    router = kv_aware()
+    assert router.note() is None
+    assert router.choose(workers, request=1, n_tokens=30)[0] is workers[1]
+    assert "no replica has a prefix cache" in router.note()
+
+
+@pytest.mark.parametrize(
+    ("policy", "kind"),
+    [
+        ("least_loaded", LeastLoadedRouter),
+        ("round_robin", RoundRobinRouter),
+        ("kv_aware", KvAwareRouter),
+    ],
+)
+def test_the_scenario_chooses(policy, kind):
+    assert type(build_router(RouterChoice(policy=policy), has_shared_caches=False)) is kind
