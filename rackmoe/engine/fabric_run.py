@@ -13,6 +13,7 @@ from rackmoe.engine.pool_plan import PoolPlan
 from rackmoe.engine.rack import Rack
 from rackmoe.engine.replica import Replica
 from rackmoe.engine.replica_ports import ReplicaPorts
+from rackmoe.engine.shipments import Shipments
 from rackmoe.network.arbitration import Arbitration
 from rackmoe.network.two_batch import TwoBatchPlan
 from rackmoe.records import Table
@@ -38,6 +39,8 @@ class FabricRun:
     ----------
     net : Interconnect
         The ports.
+    shipments : Shipments
+        Moves bytes beside the exchanges: caches, experts, weights.
     kv : KvLinks or None
         The way of the KV caches; None if the pools are aggregated.
     ports : tuple of ReplicaPorts
@@ -51,7 +54,8 @@ class FabricRun:
         self._plans = plans
         n_gpus = sum(plan.pool.n_gpus for plan in plans)
         self.net = Interconnect(env, machine=scenario.machine, n_gpus=n_gpus)
-        self.kv = build_kv_links(scenario, net=self.net)
+        self.shipments = Shipments(self.net, machine=scenario.machine)
+        self.kv = build_kv_links(scenario, shipments=self.shipments)
         self.ports: tuple[ReplicaPorts, ...] = ()
         self._faults: Faults | None = None
         self._audits: dict[int, Audit] = {}
@@ -81,13 +85,15 @@ class FabricRun:
                 audit = self._audits[replica.index] = Audit(choice.audit, rng=rng)
                 replica.watches.append(audit)
         self.ports = tuple(found)
+        # any shipment but a KV cache may cross the ports of any replica
+        self.shipments.on_exchange_ports.extend(one.share for one in found)
         if choice.faults:
             self._faults = Faults(
                 self.net,
                 machine=self._scenario.machine,
                 rack=rack,
                 ports=self.ports,
-                kv=self.kv,
+                shipments=self.shipments,
                 streams=streams,
             )
             self._faults.start(choice.faults)
@@ -128,10 +134,11 @@ class FabricRun:
             )
         is_met = any(one.n_changes for one in self.ports)
         is_strict = self.net.arbitration is Arbitration.PRIORITY
-        if self.kv is not None and self.kv.n_shared and is_met and not is_strict:
+        if self.shipments.n_shared and is_met and not is_strict:
             found.append(
-                f"{self.kv.n_shared} KV transfers met others at a port that exchanges use; the "
-                "closed form is up to 30 % low there; compare with simulation.kv_path: scale_out"
+                f"{self.shipments.n_shared} transfers met others at a port that exchanges use; "
+                "the closed form is up to 30 % low there; compare with "
+                "simulation.kv_path: scale_out"
             )
         return tuple(found)
 

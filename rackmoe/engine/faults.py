@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from rackmoe.engine.clock import now_ps, to_ps, to_s
 from rackmoe.engine.interconnect import Interconnect
-from rackmoe.engine.kv_links import KvLinks
 from rackmoe.engine.rack import Rack
 from rackmoe.engine.replica_ports import ReplicaPorts
+from rackmoe.engine.shipments import Shipments
 from rackmoe.errors import ConfigError
 from rackmoe.hardware.machine import Machine
 from rackmoe.scenario.simulation import Fault, FaultKind
@@ -59,7 +59,7 @@ class Faults:
         Takes replicas out and puts them back.
     ports : sequence of ReplicaPorts
         The ports of all replicas.
-    kv : KvLinks or None
+    shipments : Shipments
         Transfers to be moved to other NICs.
     streams : Streams
         Random streams of the run.
@@ -79,7 +79,7 @@ class Faults:
         machine: Machine,
         rack: Rack,
         ports: Sequence[ReplicaPorts],
-        kv: KvLinks | None,
+        shipments: Shipments,
         streams: Streams,
     ) -> None:
         self._env = net.env
@@ -87,7 +87,7 @@ class Faults:
         self._machine = machine
         self._rack = rack
         self._ports = tuple(ports)
-        self._kv = kv
+        self._shipments = shipments
         self._streams = streams
         self._active: dict[int, Fault] = {}
         self._out_since: dict[int, int] = {}
@@ -165,8 +165,7 @@ class Faults:
                 ports.scale(pairs[:, k], live_frac=float(live_frac[k]))
         ports.find_serving_nics()
         self._move_replicas(found.is_dead)
-        if self._kv is not None:
-            self._kv.reroute()
+        self._shipments.reroute()
         for one in self._ports:
             one.refresh()
 

@@ -53,7 +53,6 @@ class ReplicaPorts:
         self.replica = replica
         self.gpus = np.arange(replica.first_gpu, replica.first_gpu + n_gpus)
         self._net = net
-        self._is_shared = is_shared
         self.spans_domains = spans_domains
         up = net.links.scale_up[:, self.gpus]
         per_gpu = net.links.nics_per_gpu
@@ -77,8 +76,19 @@ class ReplicaPorts:
         self._is_due = False
         self._refreshed_ps = -to_ps(_LEAST_GAP_S)
         self.n_changes = 0
+        self._running: PlannedStep | None = None
+        self._is_shared = False
         if is_shared:
-            net.fabric.on_change(self._links.tolist(), callback=self._changed)
+            self.share()
+
+    def share(self) -> None:
+        """Let transfers and exchanges slow each other down from now on."""
+        if self._is_shared or self.gpus.size == 1:
+            return
+        self._is_shared = True
+        self._net.fabric.on_change(self._links.tolist(), callback=self._changed)
+        if self._running is not None:
+            self.started(self._running)
 
     # ------------------------------------------------------------------ what the replica tells
     def started(self, plan: PlannedStep) -> None:
@@ -89,6 +99,7 @@ class ReplicaPorts:
         plan : PlannedStep
             The step that starts.
         """
+        self._running = plan
         if not self._is_shared or plan.totals.port_bytes is None:
             return
         moved = self._on_links(plan.totals.port_bytes)
@@ -124,6 +135,7 @@ class ReplicaPorts:
 
     def idle(self) -> None:
         """Leave the ports to the transfers."""
+        self._running = None
         if self._is_shared:
             self._reserve(np.zeros(self._links.size))
 

@@ -109,11 +109,11 @@ def test_steps_that_wait_for_the_network_are_warned_of(small_files, fidelity, n_
 
 def test_caches_that_meet_exchanges_are_warned_of(small_files):
     made = Attached(scenario_of(small_files, kv_path="scale_up"))
-    made.fabric.kv.n_shared = 4
+    made.fabric.shipments.n_shared = 4
     assert made.fabric.warnings() == ()
     made.fabric.ports[0].n_changes = 1
     (warning,) = made.fabric.warnings()
-    assert warning.startswith("4 KV transfers met others at a port that exchanges use")
+    assert warning.startswith("4 transfers met others at a port that exchanges use")
 
 
 def test_faults_of_a_scenario_are_put_on_the_clock(small_files):

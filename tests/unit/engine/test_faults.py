@@ -62,6 +62,8 @@ def test_a_leaf_takes_its_nics_down():
 
 
 def test_a_place_that_is_not_there_is_refused():
-    faults = Faults(net(), machine=MACHINE, rack=None, ports=(), kv=None, streams=Streams(0))
+    faults = Faults(
+        net(), machine=MACHINE, rack=None, ports=(), shipments=None, streams=Streams(0)
+    )
     with pytest.raises(ConfigError, match=r"faults\.0\.where: 72; expected a gpu"):
         faults.start([Fault(kind="gpu", at_s=1.0, where=72)])

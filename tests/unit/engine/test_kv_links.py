@@ -9,6 +9,7 @@ from strategies import Case, Shape, build
 from rackmoe.engine.clock import to_s
 from rackmoe.engine.interconnect import Interconnect
 from rackmoe.engine.kv_links import KvLinks, build_kv_links
+from rackmoe.engine.shipments import Shipments
 from rackmoe.hardware.profile import load_machine
 from rackmoe.model.cache import kv_bytes_per_token
 from rackmoe.records import Records
@@ -43,12 +44,17 @@ def machine():
 
 def links_of(env, *, is_scale_up=False):
     net = Interconnect(env, machine=machine(), n_gpus=8)
-    return KvLinks(net, machine=machine(), is_scale_up=is_scale_up, setup_s=0.5, token_bytes=1e6)
+    return kv_over(net, is_scale_up=is_scale_up)
+
+
+def kv_over(net, *, is_scale_up):
+    shipments = Shipments(net, machine=machine())
+    return KvLinks(shipments, is_scale_up=is_scale_up, setup_s=0.5, token_bytes=1e6)
 
 
 def frame_of(links):
     records = Records()
-    links.net.write(records.links)
+    links._shipments.net.write(records.links)
     return records.to_frame("links")
 
 
@@ -60,8 +66,8 @@ def arrival_s(env, event):
 def test_a_cache_takes_setup_latency_and_its_bytes_over_the_nics():
     env = simpy.Environment(initial_time=0)
     event = links_of(env).send(Place(0), target=Place(2), groups=(0, 1), n_tokens=100)
-    # 0.5 s + two endpoints and a switch + 100 MB at half of two NICs of 100 MB/s
-    assert arrival_s(env, event) == pytest.approx(0.5 + 2 * 1 + 3 + 1.0)
+    # 0.5 s + two endpoints, two leaves and a spine + 100 MB at half of two NICs of 100 MB/s
+    assert arrival_s(env, event) == pytest.approx(0.5 + 2 * 1 + 3 * 3 + 1.0)
 
 
 def test_scale_up_copies_run_at_their_own_rate():
@@ -81,7 +87,7 @@ def test_two_caches_to_one_gpu_share_its_port():
         for source in (0, 1)
     ]
     env.run(until=simpy.AllOf(env, events))
-    assert to_s(env.now) == pytest.approx(5.5 + 2.0)
+    assert to_s(env.now) == pytest.approx(11.5 + 2.0)
 
 
 def test_each_nic_carries_its_share():
@@ -101,8 +107,8 @@ def test_each_nic_carries_its_share():
     assert frame["kv_bytes"].tolist() == pytest.approx([5e7] * 4)
     assert frame["busy_s"].tolist() == pytest.approx([1.0] * 4)
     assert frame["capacity_bytes_per_s"].tolist() == pytest.approx([1e8] * 4)
-    # 6.5 s in all, and half of the peak while it moves
-    assert frame["mean_utilization_frac"].tolist() == pytest.approx([0.5 / 6.5] * 4)
+    # 12.5 s in all, and half of the peak while it moves
+    assert frame["mean_utilization_frac"].tolist() == pytest.approx([0.5 / 12.5] * 4)
     assert frame["p99_utilization_frac"].tolist() == pytest.approx([0.5] * 4)
 
 
@@ -119,7 +125,7 @@ def test_each_gpu_of_a_group_fetches_its_own_share():
 def test_a_cache_to_another_domain_takes_the_nics():
     env = simpy.Environment(initial_time=0)
     net = Interconnect(env, machine=machine(), n_gpus=16)
-    links = KvLinks(net, machine=machine(), is_scale_up=True, setup_s=0.5, token_bytes=1e6)
+    links = kv_over(net, is_scale_up=True)
     env.run(until=links.send(Place(1), target=Place(12), groups=(0, 0), n_tokens=100))
     assert set(frame_of(links)["tier"]) == {"scale_out", "leaf"}
 
@@ -128,7 +134,7 @@ def test_a_cache_on_its_way_can_be_given_up():
     env = simpy.Environment(initial_time=0)
     links = links_of(env)
     event = links.send(Place(0), target=Place(2), groups=(0, 0), n_tokens=100)
-    env.run(until=int(6e12))
+    env.run(until=int(12e12))
     links.cancel(event)
     links.cancel(event)
     env.run()
@@ -141,14 +147,14 @@ def test_what_is_left_moves_to_the_nic_that_serves():
     env = simpy.Environment(initial_time=0)
     links = links_of(env)
     event = links.send(Place(0), target=Place(2), groups=(0, 0), n_tokens=100)
-    env.run(until=int(6e12))
+    env.run(until=int(12e12))
     # half is there; NIC 1 of GPU 0 fails, and NIC 2 of GPU 1 takes over
-    ports = links.net.ports
+    ports = links._shipments.net.ports
     ports.scale(ports.links.nic[:, 1], live_frac=0.0)
     ports.find_serving_nics()
     assert ports.serving_nic[:4].tolist() == [0, 2, 2, 3]
-    links.reroute()
-    assert arrival_s(env, event) == pytest.approx(6.5)
+    links._shipments.reroute()
+    assert arrival_s(env, event) == pytest.approx(12.5)
     frame = frame_of(links).set_index(["tier", "port"])["sent_bytes"]
     assert frame["scale_out", 1] == pytest.approx(2.5e7)
     assert frame["scale_out", 2] == pytest.approx(2.5e7)
@@ -158,20 +164,21 @@ def test_what_is_left_moves_to_the_nic_that_serves():
 def test_a_cache_that_stays_on_its_gpu_only_waits_for_the_handshake():
     env = simpy.Environment(initial_time=0)
     event = links_of(env).send(Place(1), target=Place(1), groups=(0, 0), n_tokens=100)
-    assert arrival_s(env, event) == pytest.approx(5.5)
+    assert arrival_s(env, event) == pytest.approx(0.5)
 
 
 def test_aggregated_pools_need_no_links(small_files):
     scenario = build(Case(), small_files)
     net = Interconnect(simpy.Environment(), machine=scenario.machine, n_gpus=4)
-    assert build_kv_links(scenario, net=net) is None
+    shipments = Shipments(net, machine=scenario.machine)
+    assert build_kv_links(scenario, shipments=shipments) is None
 
 
 def test_the_target_decides_the_share_of_a_cache(small_files):
     scenario = build(Case(model="grouped", pools=(Shape(), Shape(tp=2))), small_files)
     env = simpy.Environment(initial_time=0)
     net = Interconnect(env, machine=scenario.machine, n_gpus=3)
-    links = build_kv_links(scenario, net=net)
+    links = build_kv_links(scenario, shipments=Shipments(net, machine=scenario.machine))
     env.run(until=links.send(Place(0), target=Place(1), groups=(0, 0), n_tokens=10))
     per_token = kv_bytes_per_token(scenario.arch, kv_dtype=scenario.kv_dtype, tp=2)
     frame = frame_of(links)

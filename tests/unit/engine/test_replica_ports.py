@@ -160,3 +160,13 @@ def test_transfers_elsewhere_leave_the_replica_alone():
     net.fabric.transfer(net.links.scale_up_path(0, destination=7), n_bytes=1e9)
     net.env.run(until=to_ps(0.1))
     assert own.replica.slowdowns == []
+
+
+def test_ports_that_are_shared_in_the_middle_of_a_step_keep_its_rate():
+    own, net = ports_of(is_shared=False)
+    own.started(step(2.5e8))
+    own.share()
+    assert utilization(own, net) == [pytest.approx((0.25, 0.25))] * 2
+    net.fabric.transfer(net.links.scale_up_path(2, destination=7), n_bytes=6.25e7)
+    net.env.run(until=to_ps(0.01))
+    assert len(own.replica.slowdowns) == 1
