@@ -10,11 +10,12 @@ import click
 from rackmoe.cli.terminal import is_terminal
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
+    from rich.progress import Progress, TaskID
 
-__all__ = ["RunBars", "RunLines", "run_listener"]
+__all__ = ["RowTally", "RunBars", "RunLines", "run_listener"]
 
 _REFRESH_PER_S = 4.0
+_TENTHS = 10
 
 
 class RunLines:
@@ -104,3 +105,51 @@ def run_listener() -> RunLines | RunBars:
 
 def _after(started: Mapping[str, float], name: str) -> str:
     return f", {time.monotonic() - started[name]:.1f} s" if name in started else ""
+
+
+class RowTally:
+    """Tell how many rows are done: a bar on a terminal, elsewhere a line at each tenth.
+
+    Parameters
+    ----------
+    what : str
+        What is counted, in the plural.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._started = time.monotonic()
+        self._told = 0
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> Self:
+        if is_terminal(err=True):
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+            console = Console(stderr=True, highlight=False, markup=False)
+            columns = (self._what, BarColumn(bar_width=24), MofNCompleteColumn())
+            self._bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+            self._bar.start()
+            self._bar.add_task(self._what, total=None)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def advance(self, n_done: int, n_all: int) -> None:
+        """Note how many rows of how many are done."""
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=n_done, total=n_all)
+            return
+        tenth = _TENTHS * n_done // max(n_all, 1)
+        if tenth > self._told:
+            self._told = tenth
+            passed_s = time.monotonic() - self._started
+            click.echo(f"{n_done} of {n_all} {self._what}, {passed_s:.0f} s", err=True)

@@ -7,9 +7,16 @@ from typing import Any
 
 import click
 
-from rackmoe.report.text import TableFormat, TextTable
+from rackmoe.report.text import ReportFormat, TableFormat, TextTable
 
-__all__ = ["echo_table", "echo_text", "echo_warnings", "format_option", "is_terminal"]
+__all__ = [
+    "echo_table",
+    "echo_text",
+    "echo_warnings",
+    "format_option",
+    "is_terminal",
+    "report_option",
+]
 
 
 def format_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -33,6 +40,30 @@ def format_option(command: Callable[..., Any]) -> Callable[..., Any]:
         show_default=True,
         callback=lambda _ctx, _param, value: TableFormat(value),
         help="How tables are written.",
+    )(command)
+
+
+def report_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option that chooses how a report is written.
+
+    Parameters
+    ----------
+    command : callable
+        A function that takes `form`, a `ReportFormat`.
+
+    Returns
+    -------
+    callable
+        The function with the option.
+    """
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice([form.value for form in ReportFormat]),
+        default=ReportFormat.TABLE.value,
+        show_default=True,
+        callback=lambda _ctx, _param, value: ReportFormat(value),
+        help="How the report is written; html is one file with figures.",
     )(command)
 
 

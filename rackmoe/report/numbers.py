@@ -9,11 +9,13 @@ import numpy as np
 
 from rackmoe.units import Dimension, format_quantity
 
-__all__ = ["header_of", "show_number", "show_quantity"]
+__all__ = ["header_of", "show_number", "show_percent", "show_quantity"]
 
 DIGITS = 4
 
 _GROUPED_FROM = 1000
+# from here on, tenths of a percent say nothing
+_WHOLE_PERCENT = 10
 # sizes below it are shown to the byte: what a token's cache takes is an exact number
 _EXACT_BYTES = 1e6
 
@@ -92,6 +94,33 @@ def _show_float(value: float) -> str:
         is_large = abs(value) >= 1.0 / np.finfo(np.float64).eps
         return f"{value:.{DIGITS}g}" if is_large else f"{value:,.0f}"
     return f"{value:.{DIGITS}g}"
+
+
+def show_percent(value: object, *, sign: str = "") -> str:
+    """Return a fraction in percent, with a digit after the point below ten percent.
+
+    Parameters
+    ----------
+    value : object
+        A fraction, a text, or nothing.
+    sign : str, optional
+        ``+`` to show the sign of positive values too.
+
+    Returns
+    -------
+    str
+        A dash for nothing.
+
+    Examples
+    --------
+    >>> [show_percent(value) for value in (0.1234, 0.0312, None)], show_percent(0.5, sign="+")
+    (['12 %', '3.1 %', '-'], '+50 %')
+    """
+    if not isinstance(value, float | int | np.floating) or not math.isfinite(value):
+        return show_number(value)
+    percent = 100 * float(value)
+    digits = 0 if abs(percent) >= _WHOLE_PERCENT else 1
+    return f"{percent:{sign},.{digits}f} %"
 
 
 def show_quantity(name: str, *, value: object) -> str:

@@ -6,10 +6,20 @@ import pandas as pd
 
 from rackmoe.study.calibration.serving import ServingCalibration
 from rackmoe.study.calibration.serving_surrogate import HOST_CONSTANTS
-from rackmoe.study.validation.serving import ServingValidation
+from rackmoe.study.validation.serving import ServingPoint, ServingValidation
+from rackmoe.study.validation.serving_run import FIGURES
 from rackmoe.study.validation.serving_score import METRICS, ServingStratum
 
-__all__ = ["baseline_frame", "calibration_frame", "curve_frame", "strata_frame", "worst_frame"]
+__all__ = [
+    "baseline_frame",
+    "calibration_frame",
+    "curve_frame",
+    "figure_frame",
+    "point_frame",
+    "strata_frame",
+    "unanswered_frame",
+    "worst_frame",
+]
 
 
 def strata_frame(strata: Sequence[ServingStratum]) -> pd.DataFrame:
@@ -114,10 +124,86 @@ def worst_frame(found: ServingValidation, *, metric: str, n: int = 10) -> pd.Dat
     """
     return pd.DataFrame(
         [
-            {"id": one.id, "curve": one.curve, f"{metric}_error": one.errors[metric]}
+            {
+                "id": one.id,
+                "curve": one.curve,
+                "measured": one.pair(metric)[0],
+                "predicted": one.pair(metric)[1],
+                f"{metric}_error": one.errors[metric],
+            }
             for one in found.worst(metric, n=n)
         ]
     )
+
+
+def unanswered_frame(found: ServingValidation) -> pd.DataFrame:
+    """Return the rows that could not be simulated, which count as failures.
+
+    Parameters
+    ----------
+    found : ServingValidation
+        A validation.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``id``, ``curve`` and ``reason``.
+    """
+    rows = [{"id": o.id, "curve": o.curve, "reason": o.reason} for o in found.unanswered]
+    return pd.DataFrame(rows, columns=["id", "curve", "reason"])
+
+
+def point_frame(found: ServingValidation) -> pd.DataFrame:
+    """Return one row for each point of the file, ready for a table of cells.
+
+    Parameters
+    ----------
+    found : ServingValidation
+        A validation.
+
+    Returns
+    -------
+    DataFrame
+        ``id``, ``curve``, ``trust``, ``answered``, ``reason``, the predictions under the names
+        of the file, then ``measured_*`` and signed relative ``error_*``.
+    """
+    return pd.DataFrame(
+        [
+            {
+                "id": one.id,
+                "curve": one.curve,
+                "trust": one.trust,
+                "answered": one.answered,
+                "reason": one.reason,
+                **{name: one.predicted.get(name) for name in FIGURES},
+                **{f"measured_{name}": one.measured.get(name) for name in FIGURES},
+                **{f"error_{name}": one.errors.get(name) for name in METRICS},
+            }
+            for one in found.points
+        ]
+    )
+
+
+def figure_frame(point: ServingPoint) -> pd.DataFrame:
+    """Return the figures of one point.
+
+    Parameters
+    ----------
+    point : ServingPoint
+        An answered point.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``figure``, ``measured``, ``predicted`` and ``error``, signed and relative,
+        whether it is scored or not.
+    """
+    rows = []
+    for name in FIGURES:
+        measured, predicted = point.measured.get(name), point.predicted.get(name)
+        error = predicted / measured - 1 if measured and predicted is not None else None
+        rows.append({"figure": name, "measured": measured, "predicted": predicted, "error": error})
+    return pd.DataFrame(rows)
 
 
 def calibration_frame(found: ServingCalibration) -> pd.DataFrame:

@@ -5,7 +5,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from rackmoe.report.numbers import header_of, show_number, show_quantity
+from rackmoe.report.numbers import (
+    header_of,
+    show_number,
+    show_percent,
+    show_quantity,
+)
 from rackmoe.report.plain import json_text
 from rackmoe.report.text import TableFormat, TextTable
 
@@ -18,6 +23,7 @@ def text_table(
     title: str = "",
     headers: Mapping[str, str] | None = None,
     has_prefixes: bool = False,
+    percents: Mapping[str, str] | None = None,
 ) -> TextTable:
     """Return a table with rounded numbers and with units in its headings.
 
@@ -32,6 +38,8 @@ def text_table(
     has_prefixes : bool, optional
         Whether each value has the unit that reads best, such as ``14.3 TB``, instead of
         one unit in the heading.
+    percents : mapping of str to str, optional
+        Columns of fractions to show in percent, with ``+`` where a sign is always shown.
 
     Returns
     -------
@@ -41,8 +49,16 @@ def text_table(
     chosen = headers or {}
     names = [str(name) for name in frame.columns]
     columns = [frame.iloc[:, position].tolist() for position in range(len(names))]
+    shares = percents or {}
     cells = [
-        [show_quantity(name, value=value) if has_prefixes else show_number(value) for value in one]
+        [
+            show_percent(value, sign=shares[name])
+            if name in shares
+            else show_quantity(name, value=value)
+            if has_prefixes
+            else show_number(value)
+            for value in one
+        ]
         for name, one in zip(names, columns, strict=True)
     ]
     head = [chosen.get(name, header_of(name)) for name in names]

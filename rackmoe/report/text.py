@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["TableFormat", "TextTable"]
+__all__ = ["ReportFormat", "TableFormat", "TextTable"]
 
 _GAP = "  "
 
@@ -15,6 +15,16 @@ class TableFormat(StrEnum):
     JSON = "json"
     CSV = "csv"
     MD = "md"
+
+
+class ReportFormat(StrEnum):
+    """How a report of several tables and figures is written."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+    MD = "md"
+    HTML = "html"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

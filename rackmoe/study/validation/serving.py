@@ -1,7 +1,6 @@
 """How far simulated serving is from measured serving points."""
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
@@ -10,14 +9,21 @@ from typing import Any, Final
 
 from rackmoe.backend.profile import BackendProfile
 from rackmoe.errors import ConfigError
-from rackmoe.study.validation.serving_answers import Answer, RowProgress, answer_rows
+from rackmoe.study.validation.serving_answers import (
+    Answer,
+    RowProgress,
+    answer_folder,
+    answer_rows,
+)
 from rackmoe.study.validation.serving_baselines import nearest_points, roofline_points
 from rackmoe.study.validation.serving_rows import ServingRow, read_serving_points
 from rackmoe.study.validation.serving_run import FIGURES
 from rackmoe.study.validation.serving_score import (
+    THROUGHPUTS,
     ServingStratum,
     row_errors,
     score_strata,
+    stratum_names,
 )
 
 __all__ = [
@@ -39,8 +45,10 @@ class ServingPoint:
 
     Attributes
     ----------
-    id, curve, trust : str
+    id, curve, trust, hardware : str
         Cells of the row.
+    strata : tuple of str
+        What it is counted in, the widest first.
     answered : bool
         Whether there is a prediction.
     reason : str
@@ -54,11 +62,30 @@ class ServingPoint:
     id: str
     curve: str
     trust: str
+    hardware: str
+    strata: tuple[str, ...]
     answered: bool
     reason: str
     predicted: Mapping[str, float | None]
     measured: Mapping[str, float | None]
     errors: Mapping[str, float | None]
+
+    def pair(self, metric: str) -> tuple[float | None, float | None]:
+        """Return what was measured and what is predicted.
+
+        Parameters
+        ----------
+        metric : str
+            ``tpot``, ``throughput`` or ``ttft``.
+
+        Returns
+        -------
+        tuple of float or None
+            In milliseconds, or tokens per second and GPU in the row's own denominator.
+        """
+        columns = THROUGHPUTS if metric == "throughput" else (f"{metric}_ms",)
+        name = next((name for name in columns if self.measured.get(name)), columns[0])
+        return self.measured.get(name), self.predicted.get(name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +174,7 @@ class ServingValidation:
                     "id": one.id,
                     "curve": one.curve,
                     "trust": one.trust,
+                    "strata": list(one.strata),
                     "answered": one.answered,
                     "reason": one.reason,
                     **{name: one.predicted.get(name) for name in FIGURES},
@@ -186,7 +214,7 @@ def validate_serving(
     jobs : int, optional
         Processes; the figures do not depend on it.
     cache_folder : path-like, optional
-        Where answers are kept between calls; a folder of the system's by default.
+        Where answers are kept between calls; `answer_folder` by default.
     backends : mapping of str to BackendProfile, optional
         Profiles to use in place of the shipped ones, by name.
     progress : callable, optional
@@ -207,7 +235,7 @@ def validate_serving(
         rows,
         backends=backends,
         jobs=jobs,
-        cache_folder=cache_folder or Path(tempfile.gettempdir()) / "rackmoe-serving",
+        cache_folder=cache_folder or answer_folder(),
         progress=progress,
     )
     return validate_answers(rows, answers=answers, file=Path(points_csv).name)
@@ -294,6 +322,8 @@ def _point(row: ServingRow, answer: Answer) -> ServingPoint:
         id=row.id,
         curve=row.curve,
         trust=row.text("trust"),
+        hardware=row.text("hardware"),
+        strata=stratum_names(row),
         answered=bool(answer.figures),
         reason=answer.reason,
         predicted=answer.figures,

@@ -1,5 +1,6 @@
 """Answers to many measured rows: simulated side by side, and remembered on disk."""
 
+import contextlib
 import hashlib
 import json
 import multiprocessing
@@ -21,7 +22,7 @@ from rackmoe.study.validation.serving_features import StepFeatures
 from rackmoe.study.validation.serving_rows import ServingRow, row_document
 from rackmoe.study.validation.serving_run import RowQuestion, row_question, simulate_row
 
-__all__ = ["Answer", "RowProgress", "answer_rows"]
+__all__ = ["Answer", "RowProgress", "answer_folder", "answer_rows"]
 
 RowProgress = Callable[[int, int], None]
 """Takes the rows that are done and all rows."""
@@ -60,6 +61,19 @@ class _Task:
     question: RowQuestion
     cache: str | None
     version: str
+
+
+def answer_folder() -> Path:
+    """Return where answers are kept between calls: the user's folder for caches.
+
+    Returns
+    -------
+    pathlib.Path
+        Below ``XDG_CACHE_HOME``, or ``~/.cache`` where that is not set.
+    """
+    named = os.environ.get("XDG_CACHE_HOME")
+    caches = Path(named) if named else Path.home() / ".cache"
+    return caches / "rackmoe" / "serving"
 
 
 def answer_rows(
@@ -140,20 +154,41 @@ def _answer(task: _Task) -> Answer:
             backend = BackendProfile.model_validate(task.backend)
             scenario = replace(scenario, backend=backend)
         kept = _place(task, scenario)
-        if kept is not None and kept.is_file():
-            known = json.loads(kept.read_text(encoding="utf-8"))
-            features = StepFeatures.from_json(known["features"])
-            return Answer(figures=known["figures"], features=features)
+        known = _kept_answer(kept)
+        if known is not None:
+            return known
         figures, features = simulate_row(scenario, question=task.question)
     except (RackmoeError, ValueError) as error:
         return Answer(figures={}, reason=_words(error))
+    answer = Answer(figures=figures, features=features)
     if kept is not None:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        partial = kept.with_suffix(f".{os.getpid()}")
-        data = {"figures": figures, "features": asdict(features)}
+        _keep(answer, place=kept)
+    return answer
+
+
+def _kept_answer(place: Path | None) -> Answer | None:
+    """Return an answer of an earlier call; a damaged file is as good as none."""
+    if place is None or not place.is_file():
+        return None
+    try:
+        known = json.loads(place.read_text(encoding="utf-8"))
+        features = StepFeatures.from_json(known["features"])
+        return Answer(figures=known["figures"], features=features)
+    except (OSError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _keep(answer: Answer, *, place: Path) -> None:
+    """Write an answer; where nothing can be written, the next call computes it again."""
+    features = answer.features
+    if features is None:
+        return
+    data = {"figures": dict(answer.figures), "features": asdict(features)}
+    partial = place.with_suffix(f".{os.getpid()}")
+    with contextlib.suppress(OSError):
+        place.parent.mkdir(parents=True, exist_ok=True)
         partial.write_text(json.dumps(data), encoding="utf-8")
-        partial.replace(kept)
-    return Answer(figures=figures, features=features)
+        partial.replace(place)
 
 
 def _words(error: Exception) -> str:

@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from rackmoe.errors import RackmoeError
 from rackmoe.hardware.machine import Machine
 from rackmoe.hardware.profile import load_machine
 from rackmoe.model.architecture import ModelArchitecture
@@ -49,18 +50,32 @@ def roofline_points(rows: Sequence[ServingRow]) -> dict[str, dict[str, float | N
     dict of str to dict
         Figures by id and column, in milliseconds and tokens per second and GPU.
     """
-    ideal = {row.id: _ideal(row) for row in rows}
+    known = _known(rows)
+    ideal = {row.id: _ideal(row) for row in known}
     ratios = [
         times["tpot_ms"] / measured
-        for row in rows
+        for row in known
         if (measured := row.number("tpot_ms")) and (times := ideal[row.id])["tpot_ms"]
     ]
     efficiency = float(np.median(ratios)) if ratios else 1.0
-    found: dict[str, dict[str, float | None]] = {}
-    for row in rows:
+    found: dict[str, dict[str, float | None]] = {row.id: dict.fromkeys(FIGURES) for row in rows}
+    for row in known:
         times = {name: value / efficiency for name, value in ideal[row.id].items()}
-        found[row.id] = dict.fromkeys(FIGURES) | _with_rates(row, times)
+        found[row.id] |= _with_rates(row, times)
     return found
+
+
+def _known(rows: Sequence[ServingRow]) -> tuple[ServingRow, ...]:
+    """Return the rows whose machine and model there are."""
+    known = []
+    for row in rows:
+        try:
+            load_machine(row.text("hardware"))
+            _model(row)
+        except RackmoeError:
+            continue
+        known.append(row)
+    return tuple(known)
 
 
 def _ideal(row: ServingRow) -> dict[str, float]:
@@ -140,17 +155,16 @@ def nearest_points(rows: Sequence[ServingRow]) -> dict[str, dict[str, float | No
     dict of str to dict
         Figures by id and column, in milliseconds and tokens per second and GPU.
     """
-    machines = {name: load_machine(name) for name in {row.text("hardware") for row in rows}}
-    found: dict[str, dict[str, float | None]] = {}
-    for row in rows:
-        figures: dict[str, float | None] = dict.fromkeys(FIGURES)
+    known = _known(rows)
+    machines = {name: load_machine(name) for name in {row.text("hardware") for row in known}}
+    found: dict[str, dict[str, float | None]] = {row.id: dict.fromkeys(FIGURES) for row in rows}
+    for row in known:
         for metric, column in _asked(row).items():
-            others = [one for one in rows if one.curve != row.curve and metric in _asked(one)]
+            others = [one for one in known if one.curve != row.curve and metric in _asked(one)]
             others = [one for one in others if one.number(column)]
             if others:
                 near = min(others, key=lambda one: _distance(row, one))
-                figures[column] = _scaled(near, row, column=column, machines=machines)
-        found[row.id] = figures
+                found[row.id][column] = _scaled(near, row, column=column, machines=machines)
     return found
 
 

@@ -1,6 +1,5 @@
 """Which scenario a row of measured serving points stands for."""
 
-import csv
 import json
 import math
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from rackmoe.errors import ConfigError
 from rackmoe.hardware.profile import load_machine
 from rackmoe.model.config import load_model
 from rackmoe.scenario.document import ScenarioDocument
+from rackmoe.study.validation.points_csv import PointColumns, read_points
 
 __all__ = [
     "BACKENDS",
@@ -47,17 +47,28 @@ _STEP_TOLERANCE: Final = 0.03
 # Routing of prompts that people wrote, where nobody recorded it.
 _REAL_ROUTING: Final = "deepseek_chat"
 
-_COLUMNS: Final = (
-    "id",
-    "curve",
-    "trust",
-    "hardware",
-    "model",
-    "engine",
-    "mode",
-    "isl",
-    "osl",
-    "arrival",
+_COLUMNS: Final = PointColumns(
+    required=(
+        *("id", "curve", "trust", "hardware", "model", "engine", "mode"),
+        *("isl", "osl", "arrival"),
+    ),
+    numeric=frozenset(
+        {
+            *("n_gpus", "redundant_experts", "mtp_draft_tokens", "isl", "osl", "concurrency"),
+            *("rate_per_s", "batch_per_gpu", "tpot_ms", "ttft_ms"),
+            *("total_tokens_per_s_per_gpu", "output_tokens_per_s_per_gpu"),
+            *("output_tokens_per_s_per_decode_gpu", "input_tokens_per_s_per_prefill_gpu"),
+            *(
+                f"{phase}_{name}"
+                for phase in ("prefill", "decode")
+                for name in ("workers", "tp", "ep", "attention_dp")
+            ),
+        }
+    ),
+    # a rate without bound is a batch that comes at once
+    unbounded=frozenset({"rate_per_s", "concurrency"}),
+    filled=frozenset({"id", "curve", "hardware", "model", "engine", "mode"}),
+    example="scenarios/calibration/serving_points.csv",
 )
 
 
@@ -122,22 +133,9 @@ def read_serving_points(path: str | Path) -> tuple[ServingRow, ...]:
     Raises
     ------
     ConfigError
-        If columns are missing or ids occur twice.
+        If the file is damaged, as `read_points` says.
     """
-    with Path(path).open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
-        if missing:
-            raise ConfigError(
-                f"{path}: no column {', '.join(missing)}; expected the columns of "
-                "scenarios/calibration/serving_points.csv; add them"
-            )
-        rows = tuple(ServingRow(cells=dict(cells)) for cells in reader)
-    ids = [row.id for row in rows]
-    twice = sorted({one for one in ids if ids.count(one) > 1})
-    if twice:
-        raise ConfigError(f"{path}: id {twice[0]}: occurs twice; expected one row each; rename it")
-    return rows
+    return tuple(ServingRow(cells=cells) for cells in read_points(path, columns=_COLUMNS))
 
 
 def loop_rounds(row: ServingRow) -> int:

@@ -11,6 +11,7 @@ from rackmoe.study.validation.serving_rows import ServingRow
 __all__ = [
     "METRICS",
     "STRATA",
+    "THROUGHPUTS",
     "Score",
     "ServingStratum",
     "measured_throughput",
@@ -22,13 +23,14 @@ __all__ = [
 
 METRICS: Final = ("tpot", "throughput", "ttft")
 
-# The first of these that a row has is its throughput: its own denominator comes first.
-_THROUGHPUT: Final = (
+THROUGHPUTS: Final = (
     "output_tokens_per_s_per_decode_gpu",
     "input_tokens_per_s_per_prefill_gpu",
     "total_tokens_per_s_per_gpu",
     "output_tokens_per_s_per_gpu",
 )
+"""The first of these that a row has is its throughput: its own denominator comes first."""
+
 # A row without an answer counts as this error; it is as wrong as predicting nothing.
 _FAILURE: Final = 1.0
 # Rows read off a chart are shown and never scored.
@@ -102,7 +104,7 @@ def measured_throughput(row: ServingRow) -> str | None:
     str or None
         One of the four throughput columns of the file.
     """
-    return next((name for name in _THROUGHPUT if row.number(name)), None)
+    return next((name for name in THROUGHPUTS if row.number(name)), None)
 
 
 def row_errors(row: ServingRow, *, figures: Mapping[str, float | None]) -> dict[str, float | None]:

@@ -1,7 +1,7 @@
 import io
 import sys
 
-from rackmoe.cli.progress import RunBars, RunLines, run_listener
+from rackmoe.cli.progress import RowTally, RunBars, RunLines, run_listener
 
 
 class Terminal(io.StringIO):
@@ -39,3 +39,22 @@ def test_bars_are_drawn_on_a_terminal_and_leave_a_line(monkeypatch):
 
 def test_lines_are_written_where_nobody_watches():
     assert isinstance(run_listener(), RunLines)
+
+
+def test_rows_are_told_at_each_tenth_where_nobody_watches(capsys):
+    with RowTally("rows") as tally:
+        for n_done in range(1, 41):
+            tally.advance(n_done, 40)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 10
+    assert lines[0].startswith("4 of 40 rows, ")
+
+
+def test_rows_are_a_bar_on_a_terminal(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with RowTally("rows") as tally:
+        tally.advance(3, 40)
+        tally.advance(40, 40)
+    assert "40/40" in terminal.getvalue()

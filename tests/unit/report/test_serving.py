@@ -1,8 +1,17 @@
 from types import SimpleNamespace
 
 import pytest
+from serving_cases import validation
 
-from rackmoe.report.serving import baseline_frame, curve_frame, strata_frame, worst_frame
+from rackmoe.report.serving import (
+    baseline_frame,
+    curve_frame,
+    figure_frame,
+    point_frame,
+    strata_frame,
+    unanswered_frame,
+    worst_frame,
+)
 from rackmoe.study.validation.serving_score import METRICS
 
 
@@ -40,8 +49,27 @@ def test_the_worst_points_are_those_that_the_validation_names():
 
     def worst(metric, *, n):
         asked.append((metric, n))
-        return [SimpleNamespace(id="p1", curve="a", errors={"ttft": 2.5})]
+        return [
+            SimpleNamespace(id="p1", curve="a", errors={"ttft": 2.5}, pair=lambda _: (2.0, 7.0))
+        ]
 
     frame = worst_frame(SimpleNamespace(worst=worst), metric="ttft", n=3)
     assert asked == [("ttft", 3)]
-    assert frame.to_dict("records") == [{"id": "p1", "curve": "a", "ttft_error": 2.5}]
+    assert frame.to_dict("records") == [
+        {"id": "p1", "curve": "a", "measured": 2.0, "predicted": 7.0, "ttft_error": 2.5}
+    ]
+
+
+def test_points_are_flat_rows_and_failures_are_listed():
+    found = validation()
+    first = point_frame(found).to_dict("records")[0]
+    assert (first["tpot_ms"], first["measured_tpot_ms"]) == (22.0, 20.0)
+    assert first["error_tpot"] == pytest.approx(0.1)
+    (row,) = unanswered_frame(found).to_dict("records")
+    assert row == {"id": "d", "curve": "gb200/two", "reason": "weights do not fit; raise ep"}
+
+
+def test_the_figures_of_a_point_have_signed_errors():
+    rows = figure_frame(validation().points[0]).set_index("figure")
+    assert rows.loc["ttft_ms", "error"] == pytest.approx(-0.5)
+    assert rows.loc["tpot_ms", "measured"] == 20.0

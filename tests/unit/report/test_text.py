@@ -1,4 +1,4 @@
-from rackmoe.report.text import TableFormat, TextTable
+from rackmoe.report.text import ReportFormat, TableFormat, TextTable
 
 TABLE = TextTable(
     title="Title",
@@ -27,3 +27,4 @@ def test_table_without_rows_is_its_head():
 
 def test_formats_are_those_of_the_command_line():
     assert [form.value for form in TableFormat] == ["table", "json", "csv", "md"]
+    assert [form.value for form in ReportFormat] == ["table", "json", "csv", "md", "html"]

@@ -69,3 +69,11 @@ def test_a_file_is_read_answered_and_compared(tmp_path, monkeypatch):
     found = validate_serving(path)
     assert found.file == "points.csv"
     assert found.points[0].errors["tpot"] == pytest.approx(0.1)
+
+
+def test_a_point_pairs_what_was_measured_with_what_is_predicted(validation):
+    first, *_, last = validation.points
+    assert first.pair("tpot") == (20, 22.0)
+    assert last.pair("tpot") == (20, None)
+    assert first.pair("throughput") == (None, None)
+    assert first.strata[0] == "all"

@@ -3,7 +3,7 @@ import pytest
 from rackmoe.backend.profile import load_backend
 from rackmoe.errors import CapacityError
 from rackmoe.study.validation import serving_answers
-from rackmoe.study.validation.serving_answers import answer_rows
+from rackmoe.study.validation.serving_answers import answer_folder, answer_rows
 from rackmoe.study.validation.serving_features import StepFeatures
 from rackmoe.study.validation.serving_rows import ServingRow
 
@@ -83,3 +83,28 @@ def test_a_run_that_does_not_fit_is_a_reason_on_one_line(monkeypatch):
     found = answer_rows([row_of()], jobs=1)
     assert found["a"].figures == {}
     assert found["a"].reason == "weights: too large"
+
+
+def test_a_damaged_answer_on_disk_is_computed_again(simulated, tmp_path):
+    answer_rows([row_of()], jobs=1, cache_folder=tmp_path)
+    (kept,) = tmp_path.glob("*.json")
+    kept.write_text("{")
+    found = answer_rows([row_of()], jobs=1, cache_folder=tmp_path)
+    assert found["a"].figures["tpot_ms"] == 20.0
+    assert len(simulated) == 2
+
+
+def test_a_folder_that_cannot_be_written_costs_only_time(simulated, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    found = answer_rows([row_of()], jobs=1, cache_folder=blocked / "cache")
+    assert found["a"].reason == ""
+    assert len(simulated) == 1
+
+
+def test_answers_are_kept_in_the_caches_of_the_user(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert answer_folder() == tmp_path / "rackmoe" / "serving"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert answer_folder() == tmp_path / ".cache" / "rackmoe" / "serving"

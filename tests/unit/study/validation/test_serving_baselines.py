@@ -46,3 +46,13 @@ def test_another_model_is_farther_than_another_number_of_users():
     ]
     assert nearest_points(rows)["a"]["tpot_ms"] == pytest.approx(50)
     assert nearest_points(rows[:1])["a"]["tpot_ms"] is None
+
+
+def test_rows_of_unknown_machines_and_models_have_no_baseline():
+    rows = [row_of("a", tpot_ms="20"), row_of("b", hardware="hgx_h300", tpot_ms="1")]
+    rows.append(row_of("c", model="unknown", tpot_ms="1"))
+    for found in (roofline_points(rows), nearest_points(rows)):
+        assert set(found) == {"a", "b", "c"}
+        assert not any(found["b"].values())
+        assert not any(found["c"].values())
+    assert roofline_points(rows)["a"]["tpot_ms"] == pytest.approx(20)

@@ -171,5 +171,5 @@ def test_missing_columns_and_repeated_ids_are_refused(tmp_path):
         read_serving_points(
             _written(tmp_path / "a.csv", [{k: v for k, v in CELLS.items() if k != "curve"}])
         )
-    with pytest.raises(ConfigError, match="id one: occurs twice"):
+    with pytest.raises(ConfigError, match="id 'one': also in row 2"):
         read_serving_points(_written(tmp_path / "b.csv", [CELLS, CELLS]))
