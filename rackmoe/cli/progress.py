@@ -143,7 +143,7 @@ class RowTally:
         if self._bar is not None:
             self._bar.stop()
 
-    def advance(self, n_done: int, n_all: int) -> None:
+    def __call__(self, n_done: int, n_all: int) -> None:
         """Note how many rows of how many are done."""
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=n_done, total=n_all)

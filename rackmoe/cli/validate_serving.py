@@ -62,7 +62,7 @@ def serving_command(
             sample=sample,
             jobs=jobs,
             cache_folder=cache,
-            progress=tally.advance,
+            progress=tally,
         )
     _echo(found, form=form)
     for one in found.unanswered:

@@ -44,7 +44,7 @@ def test_lines_are_written_where_nobody_watches():
 def test_rows_are_told_at_each_tenth_where_nobody_watches(capsys):
     with RowTally("rows") as tally:
         for n_done in range(1, 41):
-            tally.advance(n_done, 40)
+            tally(n_done, 40)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 10
     assert lines[0].startswith("4 of 40 rows, ")
@@ -55,6 +55,6 @@ def test_rows_are_a_bar_on_a_terminal(monkeypatch):
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     with RowTally("rows") as tally:
-        tally.advance(3, 40)
-        tally.advance(40, 40)
+        tally(3, 40)
+        tally(40, 40)
     assert "40/40" in terminal.getvalue()
