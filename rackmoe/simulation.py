@@ -127,6 +127,7 @@ def simulate(scenario: Scenario, *, seed: int = 0, progress: Progress | None = N
     )
     applications = _applications(scenario, requests, window)
     summary |= joint_goodput(applications) if applications else {}
+    summary |= run.figures
     power = _power(scenario, run, steps, window)
     power.write(run.records.power, window=window)
     check_power(run.records.to_frame("power"))

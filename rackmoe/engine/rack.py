@@ -13,6 +13,7 @@ from rackmoe.engine.kv_links import KvLinks
 from rackmoe.engine.ledger import NEVER, Ledger
 from rackmoe.engine.replica import Replica
 from rackmoe.engine.router import LeastLoadedRouter, Router
+from rackmoe.engine.swap import HostSwap
 from rackmoe.records import Pool
 from rackmoe.serving.batching import Preempted, PrefillChunk
 
@@ -47,6 +48,11 @@ class Rack:
         Whether requests bring the KV cache of their prompt: prefill takes no time and no GPU.
     router : Router, optional
         Chooses replicas; by load if absent.
+
+    Attributes
+    ----------
+    swap : HostSwap or None
+        Keeps the caches of preempted sequences; None to compute them again.
     """
 
     def __init__(
@@ -62,6 +68,7 @@ class Rack:
     ) -> None:
         self._env = env
         self._router = router or LeastLoadedRouter()
+        self.swap: HostSwap | None = None
         self._ledger = ledger
         self._links = links
         self._ended = ended
@@ -133,22 +140,26 @@ class Rack:
     def sequences_left(self, replica: Replica, *, requests: NDArray[np.int64]) -> None:
         """Use the freed memory for requests that wait for it."""
         self._ended(requests)
+        if self.swap is not None:
+            self.swap.resume(replica)
         if replica.pool is Pool.DECODE or self._is_prefilled:
             self._place()
 
-    def sequence_preempted(self, replica: Replica, *, victim: Preempted) -> None:
-        """Queue a request again whose KV memory was taken; its context is computed anew."""
+    def sequence_preempted(self, replica: Replica, *, victim: Preempted) -> simpy.Event | None:
+        """Save the cache of a request whose KV memory is taken, or queue it to compute it anew."""
         ledger, request = self._ledger, victim.request
         ledger.remaining[request] = victim.remaining
         ledger.n_preemptions[request] += 1
         if victim.is_stuck or not self._can_hold(ledger.context(request)):
             ledger.cut_short(request, now=now_ps(self._env))
             self._tell_later(request, replica)
-            return
-        if replica.pool is Pool.DECODE:
+            return None
+        saved = None if self.swap is None else self.swap.save(replica, victim=victim)
+        if saved is None and replica.pool is Pool.DECODE:
             self._enqueue(request, is_urgent=True)
-        else:
+        elif saved is None:
             replica.enqueue(request, n_tokens=ledger.context(request), is_urgent=True)
+        return saved
 
     # ------------------------------------------------------------------ faults
     def take_out(self, replica: Replica) -> None:
@@ -160,6 +171,8 @@ class Rack:
             One that is in service.
         """
         lost = replica.fail()
+        if self.swap is not None:
+            lost += self.swap.drop(replica)
         waiting, self._handed_over = self._handed_over, deque()
         caches = [chunk.request for source, chunk in waiting if source is replica]
         for flight in tuple(self._flights.values()):
@@ -260,7 +273,7 @@ class Rack:
             self._send(source, chunk, *spot)
 
     def _reserve(self, n_tokens: int) -> tuple[Replica, int] | None:
-        up = [replica for replica in self._decoders if replica.is_up]
+        up = [one for one in self._decoders if one.is_up and not one.batcher.holds_prompts]
         for replica in self._router.ranked(up):
             group = replica.batcher.reserve(n_tokens)
             if group is not None:
@@ -302,11 +315,12 @@ class Rack:
         # the next request of a loop may end as fast: no call inside a call
         self._tell_later(request)
 
-    @staticmethod
-    def _leave(source: Replica, chunk: PrefillChunk) -> None:
+    def _leave(self, source: Replica, chunk: PrefillChunk) -> None:
         """Free the memory of a prompt at the replica that computed it."""
         n_tokens = chunk.past_tokens + chunk.n_tokens
         source.batcher.release(chunk.group, n_tokens=n_tokens, request=chunk.request)
+        if self.swap is not None:
+            self.swap.resume(source)
         source.wake()
 
     def _reject(self, request: int) -> None:

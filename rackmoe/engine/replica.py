@@ -43,8 +43,8 @@ class ReplicaHooks(Protocol):
     def sequences_left(self, replica: "Replica", *, requests: NDArray[np.int64]) -> None:
         """Take note of requests that finished and freed their memory."""
 
-    def sequence_preempted(self, replica: "Replica", *, victim: Preempted) -> None:
-        """Take back a request that lost its KV memory."""
+    def sequence_preempted(self, replica: "Replica", *, victim: Preempted) -> simpy.Event | None:
+        """Take back a request that lost its KV memory; return until when the memory is read."""
 
 
 class Replica:
@@ -248,8 +248,9 @@ class Replica:
                     watch.idle()
                 yield self._idle
                 continue
-            for victim in batch.preempted:
-                self._hooks.sequence_preempted(self, victim=victim)
+            told = [self._hooks.sequence_preempted(self, victim=one) for one in batch.preempted]
+            if any(told):
+                yield self._env.all_of([one for one in told if one is not None])
             if batch.is_empty:
                 continue
             plan = self._plan(batch)

@@ -22,6 +22,7 @@ from rackmoe.engine.replica import Replica
 from rackmoe.engine.router import Router, build_router
 from rackmoe.engine.routing_sources import RoutingInputs
 from rackmoe.engine.session_client import SessionClient
+from rackmoe.engine.swap import build_swap
 from rackmoe.errors import InvariantError
 from rackmoe.records import Records
 from rackmoe.scenario.resolved import Scenario
@@ -60,6 +61,8 @@ class EngineRun:
         What audits and faults found.
     hot_links : tuple of HotLink
         The busiest ports, the hottest first.
+    figures : mapping of str to float
+        What policies did that not every deployment has.
     """
 
     records: Records
@@ -71,6 +74,7 @@ class EngineRun:
     warnings: tuple[str, ...]
     notes: Mapping[str, str] = field(default_factory=dict)
     hot_links: tuple[HotLink, ...] = ()
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 def run_engine(
@@ -135,6 +139,7 @@ def run_engine(
     )
     replicas = build_replicas(env, plans=plans, ledger=ledger, steps=records.steps, hooks=rack)
     rack.install(replicas)
+    rack.swap = build_swap(scenario, net=fabric.net, plans=plans)
     fabric.attach(replicas, rack=rack, streams=streams)
     cache_warnings = install_prefix_caches(
         replicas, requests=requests, choice=scenario.document.prefix_cache
@@ -168,6 +173,7 @@ def run_engine(
         ),
         notes=fabric.notes() | _router_note(router),
         hot_links=hot_links(records.links),
+        figures={} if rack.swap is None else rack.swap.figures,
     )
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from rackmoe.scenario.policies import RouterChoice
+from rackmoe.scenario.policies import PreemptionChoice, RouterChoice
 from rackmoe.schema.documents import Document
 from rackmoe.schema.quantities import Fraction
 
@@ -87,12 +87,15 @@ class Deployment(Document):
         Replicas that do one phase and hand the KV cache over.
     router : RouterChoice
         Which replica of a pool a request goes to.
+    preemption : PreemptionChoice
+        What happens to a sequence that has to give up its KV memory.
     """
 
     aggregated: Pool | None = None
     prefill: Pool | None = None
     decode: Pool | None = None
     router: RouterChoice = Field(default_factory=RouterChoice)
+    preemption: PreemptionChoice = Field(default_factory=PreemptionChoice)
 
     @model_validator(mode="after")
     def _check_pools(self) -> Self:

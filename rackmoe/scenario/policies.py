@@ -5,8 +5,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from rackmoe.schema.documents import Document
+from rackmoe.schema.quantities import Bytes
 
-__all__ = ["RouterChoice"]
+__all__ = ["PreemptionChoice", "RouterChoice"]
 
 
 class RouterChoice(Document):
@@ -29,4 +30,26 @@ class RouterChoice(Document):
     def _check_weight(self) -> Self:
         if self.policy != "kv_aware" and self.overlap_weight != 1.0:
             raise ValueError("overlap_weight goes with policy kv_aware only; remove it")
+        return self
+
+
+class PreemptionChoice(Document):
+    """What happens to a sequence that has to give up its KV memory.
+
+    Attributes
+    ----------
+    policy : str
+        ``recompute`` forgets its cache and computes it again; ``swap`` copies it to the
+        memory of the CPU and back, and recomputes where that memory is full.
+    host_memory_bytes : float or None
+        CPU memory for one GPU, with ``swap`` only; by default its share of all there is. [B]
+    """
+
+    policy: Literal["recompute", "swap"] = "recompute"
+    host_memory_bytes: Bytes | None = None
+
+    @model_validator(mode="after")
+    def _check_memory(self) -> Self:
+        if self.policy != "swap" and self.host_memory_bytes is not None:
+            raise ValueError("host_memory goes with policy swap only; remove it")
         return self

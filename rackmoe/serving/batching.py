@@ -46,12 +46,15 @@ class Batcher:
     ----------
     priorities : ndarray of shape (n_requests,) or None
         Requests of a higher one are computed first; None where all are alike.
+    holds_prompts : bool
+        Whether no prompt may start, because sequences in host memory come first.
     """
 
     def __init__(self, limits: BatchLimits, *, cache: PrefixCache | None = None) -> None:
         self.limits = limits
         self.cache = cache
         self.priorities: NDArray[np.int64] | None = None
+        self.holds_prompts = False
         self.running = RunningSequences(
             n_groups=limits.n_groups,
             block_tokens=limits.block_tokens,
@@ -172,6 +175,28 @@ class Batcher:
         self._reserved_sequences[group] += 1
         return group
 
+    def reserve_in(self, group: int, *, n_tokens: int) -> bool:
+        """Hold KV in one group for a context that comes back to it.
+
+        Parameters
+        ----------
+        group, n_tokens : int
+            Attention group and context length.
+
+        Returns
+        -------
+        bool
+            False, and nothing changes, where it has no room to keep it for a step.
+        """
+        wanted, left = self.limits.blocks(n_tokens), int(self.free_blocks[group])
+        sequences = int(self.running.n_sequences[group] + self._reserved_sequences[group])
+        growth = self._growth_blocks(group) + 1 if sequences else 0
+        if sequences >= self.limits.max_sequences or left < wanted + growth:
+            return False
+        self.held_blocks[group] += wanted
+        self._reserved_sequences[group] += 1
+        return True
+
     def join(self, request: int, *, group: int, context: int, remaining: int, row: int) -> None:
         """Start decoding a sequence whose KV was reserved.
 
@@ -267,8 +292,7 @@ class Batcher:
         """
         finished = self.running.advance(emitted) if batch.has_decode else None
         if finished is not None and self._promises.is_used:
-            for request in finished.requests.tolist():
-                self._promises.drop(request)
+            self._promises.drop_all(finished.requests.tolist())
         if self.cache is not None:
             store_step(self.cache, chunks=batch.chunks, finished=finished)
         return finished
@@ -292,23 +316,12 @@ class Batcher:
                 prompt = queue.prefilling or (None if group in is_full else self._admit(group))
                 if prompt is None:
                     break
-                n = min(budget, prompt.n_tokens - prompt.done_tokens)
-                is_last = prompt.done_tokens + n == prompt.n_tokens
-                chunks.append(
-                    PrefillChunk(
-                        request=prompt.request,
-                        group=group,
-                        n_tokens=n,
-                        past_tokens=prompt.done_tokens,
-                        is_first=prompt.done_tokens == prompt.cached_tokens,
-                        is_last=is_last,
-                    )
-                )
-                prompt.done_tokens += n
-                budget -= n
-                self._queued_tokens[group] -= n
-                self._n_queued_tokens -= n
-                if is_last:
+                chunk = prompt.cut(budget, group=group)
+                chunks.append(chunk)
+                budget -= chunk.n_tokens
+                self._queued_tokens[group] -= chunk.n_tokens
+                self._n_queued_tokens -= chunk.n_tokens
+                if chunk.is_last:
                     queue.prefilling = None
                     self._queued_requests[group] -= 1
                     self._reserved_sequences[group] += 1
@@ -318,11 +331,10 @@ class Batcher:
 
     def _may_start(self) -> bool:
         """Ask the gate whether waiting prompts may start."""
-        if self.gate.is_open:
-            return True
+        if self.gate.is_open or self.holds_prompts:
+            return not self.holds_prompts
         waiting = [len(queue.waiting) for queue in self._queues]
-        is_idle = len(self.running) == 0
-        return self.gate.allows(waiting, is_idle=is_idle)
+        return self.gate.allows(waiting, is_idle=len(self.running) == 0)
 
     def _admit(self, group: int) -> Prompt | None:
         """Start the first waiting prompt of a group if memory and slots allow."""
@@ -330,14 +342,13 @@ class Batcher:
         if not queue.waiting:
             return None
         sequences = int(self.running.n_sequences[group] + self._reserved_sequences[group])
-        need = self.limits.blocks(queue.waiting[0].n_tokens)
+        prompt = queue.waiting[0]
+        need = self.limits.blocks(prompt.n_tokens)
         left = int(self.free_blocks[group]) - need
         idle = sequences == 0 and int(self.held_blocks[group]) == 0
-        if sequences >= self.limits.max_sequences or left < (
-            0 if idle else self._kept(group, left)
-        ):
+        kept = 0 if idle else self._kept(group, left)
+        if sequences >= self.limits.max_sequences or left < kept:
             return None
-        prompt = queue.waiting[0]
         if not idle and not self._promises.has_room(prompt.n_tokens)[group]:
             return None
         self._promises.make(prompt.request, group=group, n_tokens=prompt.n_tokens)
@@ -369,9 +380,8 @@ class Batcher:
         """Return the blocks that admission leaves: the watermark, and what decode takes now."""
         if self.limits.policy is not BatchPolicy.MIXED or left >= self._growth_blocks(group):
             return self._watermark_blocks
-        return max(
-            self._watermark_blocks, int(self.running.blocks_wanted(self._growth_tokens)[group])
-        )
+        wanted = int(self.running.blocks_wanted(self._growth_tokens)[group])
+        return max(self._watermark_blocks, wanted)
 
     def _preempt(self) -> tuple[Preempted, ...]:
         """Evict the latest sequences of the groups that cannot grow by one token."""

@@ -1,5 +1,7 @@
 """KV memory that a scheduler keeps free so that no sequence ever has to be evicted."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -91,3 +93,14 @@ class Promises:
         """
         group, blocks = self._by_request.pop(request, (0, 0))
         self._by_group[group] -= blocks
+
+    def drop_all(self, requests: Iterable[int]) -> None:
+        """Take the promises of several requests back.
+
+        Parameters
+        ----------
+        requests : iterable of int
+            Request ids.
+        """
+        for request in requests:
+            self.drop(request)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from rackmoe.serving.step_batch import PrefillChunk
+
 __all__ = ["Prompt", "PromptQueue"]
 
 
@@ -17,6 +19,33 @@ class Prompt:
     n_tokens: int
     done_tokens: int = 0
     cached_tokens: int = 0
+
+    def cut(self, budget: int, *, group: int) -> PrefillChunk:
+        """Return the next piece, which counts as done.
+
+        Parameters
+        ----------
+        budget : int
+            Tokens that it may have, at least 1.
+        group : int
+            Attention group that computes it.
+
+        Returns
+        -------
+        PrefillChunk
+            Up to the end of the prompt.
+        """
+        before = self.done_tokens
+        n_tokens = min(budget, self.n_tokens - before)
+        self.done_tokens += n_tokens
+        return PrefillChunk(
+            request=self.request,
+            group=group,
+            n_tokens=n_tokens,
+            past_tokens=before,
+            is_first=before == self.cached_tokens,
+            is_last=self.done_tokens == self.n_tokens,
+        )
 
 
 @dataclass(slots=True, kw_only=True)

@@ -19,3 +19,15 @@ def test_a_router_is_written_in_the_deployment(make_document):
 def test_a_weight_that_nobody_reads_is_refused(make_document):
     with pytest.raises(ConfigError, match="overlap_weight goes with policy kv_aware only"):
         make_document(deployment="deployment: {aggregated: {}, router: {overlap_weight: 2.0}}")
+
+
+def test_preempted_sequences_are_computed_again_unless_asked(make_document):
+    assert make_document().deployment.preemption.policy == "recompute"
+    text = "deployment: {aggregated: {}, preemption: {policy: swap, host_memory: 64 GB}}"
+    assert make_document(deployment=text).deployment.preemption.host_memory_bytes == 64e9
+
+
+def test_host_memory_that_nobody_uses_is_refused(make_document):
+    text = "deployment: {aggregated: {}, preemption: {host_memory: 64 GB}}"
+    with pytest.raises(ConfigError, match="host_memory goes with policy swap only"):
+        make_document(deployment=text)

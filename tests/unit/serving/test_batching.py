@@ -208,3 +208,35 @@ def test_an_urgent_request_goes_before_its_own_priority_only():
         batcher.enqueue(request, n_tokens=10)
     batcher.enqueue(2, n_tokens=10, is_urgent=True)
     assert [batcher.next_step().chunks[0].request for _ in range(3)] == [1, 2, 0]
+
+
+def test_a_context_comes_back_to_its_group_if_it_can_stay_for_a_step():
+    batcher = Batcher(limits(n_groups=2, kv_blocks=5, max_sequences=2))
+    assert not batcher.reserve_in(1, n_tokens=51)
+    assert batcher.reserve_in(1, n_tokens=21)
+    assert batcher.free_blocks.tolist() == [5, 2]
+    # beside another one a block has to be left
+    assert not batcher.reserve_in(1, n_tokens=11)
+    assert batcher.reserve_in(1, n_tokens=10)
+    assert not batcher.reserve_in(1, n_tokens=1)
+    start(batcher, 0, group=1, context=21, remaining=5)
+    assert batcher.running.n_sequences.tolist() == [0, 1]
+
+
+def test_prompts_wait_while_contexts_come_back():
+    batcher = Batcher(limits())
+    batcher.enqueue(0, n_tokens=150)
+    assert batcher.next_step().chunks[0].n_tokens == 100
+    batcher.enqueue(1, n_tokens=10)
+    batcher.holds_prompts = True
+    # what was begun is finished
+    assert [chunk.request for chunk in batcher.next_step().chunks] == [0]
+    assert batcher.next_step() is None
+    batcher.holds_prompts = False
+    assert [chunk.request for chunk in batcher.next_step().chunks] == [1]
+
+
+def test_the_group_that_a_router_chose_is_taken():
+    batcher = Batcher(limits(n_groups=3))
+    assert batcher.enqueue(0, n_tokens=10, group=2) == 2
+    assert [chunk.group for chunk in batcher.next_step().chunks] == [2]

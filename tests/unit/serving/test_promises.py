@@ -40,3 +40,11 @@ def test_without_declared_output_nothing_is_promised(n_tokens):
     promises.make(0, group=0, n_tokens=n_tokens)
     assert not promises.is_used
     assert promises.has_room(n_tokens).all()
+
+
+def test_several_promises_are_taken_back_at_once():
+    promises = _promises(1000)
+    for request in range(2):
+        promises.make(request, group=request, n_tokens=4)
+    promises.drop_all([0, 1, 5])
+    assert promises.has_room(1).tolist() == [True, True]

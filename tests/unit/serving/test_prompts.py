@@ -41,3 +41,16 @@ def test_a_prompt_waits_behind_its_own_and_higher_priorities(priorities, is_urge
         queue.waiting.append(Prompt(request=request, n_tokens=1))
     queue.put(Prompt(request=3, n_tokens=1), priorities=ranks, is_urgent=is_urgent)
     assert [prompt.request for prompt in queue.waiting] == order
+
+
+def test_a_prompt_is_cut_into_pieces_after_what_was_cached():
+    prompt = Prompt(request=3, n_tokens=100, done_tokens=30, cached_tokens=30)
+    first, last = prompt.cut(50, group=1), prompt.cut(50, group=1)
+    assert (first.past_tokens, first.n_tokens, first.is_first, first.is_last) == (
+        30,
+        50,
+        True,
+        False,
+    )
+    assert (last.past_tokens, last.n_tokens, last.is_first, last.is_last) == (80, 20, False, True)
+    assert (last.request, last.group, prompt.done_tokens) == (3, 1, 100)
