@@ -109,8 +109,7 @@ class Batcher:
             )
         if choice is GroupChoice.LEAST_KV:
             return least_sum_group(self.running.kv_tokens, self._queued_tokens, self._zeros)
-        group = self._next_group
-        self._next_group = (group + 1) % self.limits.n_groups
+        group, self._next_group = self._next_group, (self._next_group + 1) % self.limits.n_groups
         return group
 
     # ------------------------------------------------------------------ arrivals
@@ -237,8 +236,10 @@ class Batcher:
         self.held_blocks[group] -= self.limits.blocks(n_tokens)
         if self.held_blocks[group] < 0:
             raise InvariantError(f"LAW-03: group {group} got back more KV blocks than it held")
-        if self.cache is not None and request is not None:
-            self.cache.leave(request, n_tokens=n_tokens)
+        if request is not None:
+            self._promises.drop(request)
+            if self.cache is not None:
+                self.cache.leave(request, n_tokens=n_tokens)
 
     # ------------------------------------------------------------------ steps
     def next_step(self) -> StepBatch | None:
@@ -347,9 +348,8 @@ class Batcher:
         left = int(self.free_blocks[group]) - need
         idle = sequences == 0 and int(self.held_blocks[group]) == 0
         kept = 0 if idle else self._kept(group, left)
-        if sequences >= self.limits.max_sequences or left < kept:
-            return None
-        if not idle and not self._promises.has_room(prompt.n_tokens)[group]:
+        has_room = idle or bool(self._promises.has_room(prompt.n_tokens)[group])
+        if sequences >= self.limits.max_sequences or left < kept or not has_room:
             return None
         self._promises.make(prompt.request, group=group, n_tokens=prompt.n_tokens)
         queue.prefilling = queue.waiting.popleft()

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +12,7 @@ from rackmoe.hardware.profile import load_machine
 from rackmoe.model.config import load_model
 from rackmoe.scenario.document import ScenarioDocument
 from rackmoe.study.validation.points_csv import PointColumns, read_points
+from rackmoe.study.validation.recipe_slots import recipe_slots
 
 __all__ = [
     "BACKENDS",
@@ -46,6 +47,13 @@ _MIN_ROUNDS, _MAX_ROUNDS = 3, 5
 _STEP_TOLERANCE: Final = 0.03
 # Routing of prompts that people wrote, where nobody recorded it.
 _REAL_ROUTING: Final = "deepseek_chat"
+
+# Sequences of an attention group where a recipe admits fewer users than the engine could hold.
+_DEFAULT_SLOTS: Final = 512
+# Not a column of the file: most users among the points that share their decode engines,
+# powers of two apart, which are sweeps of other recipes.
+_MOST_USERS: Final = "most_users"
+_SAME_ENGINES: Final = ("curve", "decode_workers", "decode_tp", "decode_attention_dp")
 
 _COLUMNS: Final = PointColumns(
     required=(
@@ -135,7 +143,28 @@ def read_serving_points(path: str | Path) -> tuple[ServingRow, ...]:
     ConfigError
         If the file is damaged, as `read_points` says.
     """
-    return tuple(ServingRow(cells=cells) for cells in read_points(path, columns=_COLUMNS))
+    return _with_most_users(
+        [ServingRow(cells=cells) for cells in read_points(path, columns=_COLUMNS)]
+    )
+
+
+def _with_most_users(rows: Sequence[ServingRow]) -> tuple[ServingRow, ...]:
+    """Tell each row how many users its decode engines serve at another point of its curve."""
+    most: dict[tuple[str, ...], int] = {}
+    for row in rows:
+        engines = tuple(row.text(name) for name in _SAME_ENGINES)
+        users = row.count("concurrency")
+        if users & (users - 1):
+            most[engines] = max(most.get(engines, 0), users)
+    return tuple(
+        ServingRow(
+            cells={
+                **row.cells,
+                _MOST_USERS: str(most.get(tuple(row.text(name) for name in _SAME_ENGINES), 0)),
+            }
+        )
+        for row in rows
+    )
 
 
 def loop_rounds(row: ServingRow) -> int:
@@ -180,7 +209,9 @@ def row_document(row: ServingRow) -> ScenarioDocument:
         Without a batch size, each GPU holds what the backend and the memory allow.
     11. A saturated prefill computes `PREFILL_STEPS` full steps of prompts with one output token.
     12. Weights that do not fit a saturated prefill stream in from the memory of the CPUs.
-    13. Random tokens choose experts evenly with the noise of chance; ``eplb`` rows have the
+    13. The decode engines of a disaggregated TensorRT-LLM have the slots of `recipe_slots`;
+        others have at least as many as users.
+    14. Random tokens choose experts evenly with the noise of chance; ``eplb`` rows have the
         balancer's placement on drawn skew, ``real`` rows the same skew without the balancer.
 
     Parameters
@@ -265,7 +296,25 @@ def _pool(row: ServingRow, phase: str) -> dict[str, Any]:
         pool["max_tokens_per_step"] = row.count("batch_per_gpu")
     if row.text("mtp") == "on" and phase == "decode":
         pool["draft_tokens"] = row.count("mtp_draft_tokens", default=DEFAULT_DRAFTS)
+    if row.text("arrival") == "closed" and phase == "decode":
+        pool["max_batch_per_rank"] = _slots(row)
     return pool
+
+
+def _slots(row: ServingRow) -> int:
+    """Return the sequences that an attention group of the decoding replicas takes."""
+    users = row.count("concurrency")
+    n_instances = row.count("decode_workers", default=1)
+    n_groups = row.count("decode_attention_dp", default=1)
+    if row.text("engine") != "trtllm" or row.text("mode") != "disagg":
+        return max(_DEFAULT_SLOTS, -(-users // (n_instances * n_groups)))
+    return recipe_slots(
+        users,
+        n_instances=n_instances,
+        n_groups=n_groups,
+        most_users=row.count(_MOST_USERS),
+        default=_DEFAULT_SLOTS,
+    )
 
 
 def _workload(row: ServingRow) -> dict[str, Any]:

@@ -240,3 +240,16 @@ def test_the_group_that_a_router_chose_is_taken():
     batcher = Batcher(limits(n_groups=3))
     assert batcher.enqueue(0, n_tokens=10, group=2) == 2
     assert [chunk.group for chunk in batcher.next_step().chunks] == [2]
+
+
+def test_a_prompt_that_leaves_for_another_pool_takes_its_promise_along():
+    batcher = Batcher(limits(max_tokens_per_step=300, declared_output_tokens=400))
+    for request in range(3):
+        batcher.enqueue(request, n_tokens=100)
+    # 50 blocks promised to each, of 100
+    assert [chunk.request for chunk in batcher.next_step().chunks] == [0, 1]
+    assert batcher.next_step() is None
+    for request in (0, 1):
+        batcher.release(0, n_tokens=100, request=request)
+    batcher.enqueue(3, n_tokens=100)
+    assert [chunk.request for chunk in batcher.next_step().chunks] == [2, 3]

@@ -173,3 +173,30 @@ def test_missing_columns_and_repeated_ids_are_refused(tmp_path):
         )
     with pytest.raises(ConfigError, match="id 'one': also in row 2"):
         read_serving_points(_written(tmp_path / "b.csv", [CELLS, CELLS]))
+
+
+def test_disaggregated_decode_engines_have_the_slots_of_their_recipe():
+    cells = {
+        "mode": "disagg",
+        "prefill_workers": "1",
+        "prefill_tp": "8",
+        "decode_workers": "4",
+        "concurrency": "76",
+    }
+    pools = row_document(row(**cells)).deployment.pools
+    assert pools["decode"].max_batch_per_rank == 16
+    assert pools["prefill"].max_batch_per_rank is None
+    others = row_document(row(**cells, engine="sglang")).deployment.pools
+    assert others["decode"].max_batch_per_rank == 512
+
+
+def test_points_of_a_curve_know_the_most_users_of_their_engines(tmp_path):
+    file = tmp_path / "points.csv"
+    with file.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(CELLS))
+        writer.writeheader()
+        for name, users in (("a", "44"), ("b", "76"), ("c", "256")):
+            writer.writerow(CELLS | {"id": name, "concurrency": users})
+        writer.writerow(CELLS | {"id": "d", "concurrency": "90", "decode_tp": "4"})
+    rows = read_serving_points(file)
+    assert [one.text("most_users") for one in rows] == ["76", "76", "76", "90"]
