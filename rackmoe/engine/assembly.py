@@ -39,6 +39,9 @@ from rackmoe.streams import Streams
 
 __all__ = ["build_replicas", "plan_pool"]
 
+# All-reduces of engines reach as far as NVLink does; beyond, all of them call NCCL.
+_IDEAL, _ACROSS_DOMAINS = "ideal", "nccl"
+
 _ROLES = {
     "aggregated": PoolRole.AGGREGATED,
     "prefill": PoolRole.PREFILL,
@@ -299,10 +302,13 @@ def _family(scenario: Scenario, pool: Pool, *, role: str, book: CollectiveBook) 
 
 
 def _all_reduce(scenario: Scenario, n_ranks: int) -> CollectiveLaw:
+    library = scenario.backend.collectives.all_reduce
+    if n_ranks > scenario.machine.scale_up.domain_gpus and library != _IDEAL:
+        library = _ACROSS_DOMAINS
     return build_collective(
         scenario.machine,
         book=load_collectives(scenario.machine.gpu.name),
         operation="all_reduce",
         n_ranks=n_ranks,
-        library=scenario.backend.collectives.all_reduce,
+        library=library,
     )

@@ -7,12 +7,15 @@ import pytest
 import simpy
 from strategies import Case, Shape, build
 
+from rackmoe.backend.collective_files import load_collectives
+from rackmoe.engine import assembly
 from rackmoe.engine.assembly import build_replicas, plan_pool
 from rackmoe.engine.exchanges import DispatchCombine, ExpertReduce, LocalExperts
 from rackmoe.engine.ledger import Ledger
 from rackmoe.engine.routing_sources import RoutingInputs
 from rackmoe.errors import CapacityError
 from rackmoe.model.architecture import Window
+from rackmoe.network.build import build_collective
 from rackmoe.records import Pool, Records
 from rackmoe.serving.batching import BatchPolicy, GroupChoice
 from rackmoe.streams import Streams
@@ -116,3 +119,21 @@ def test_free_compute_leaves_the_network_alone(small_files):
     assert law._laws.gemm_time_s(8.0, n=100, k=100, dtype="bf16") == 0
     paid = pool_plan(replace(case, backend="ideal"), small_files).law
     assert paid._laws.gemm_time_s(8.0, n=100, k=100, dtype="bf16") > 0
+
+
+def test_all_reduces_beyond_one_nvlink_domain_are_those_of_nccl(small_files):
+    case = Case(backend="trtllm-2026h1", hardware="hgx_h200", pools=(Shape(tp=8),))
+    scenario = build(case, small_files)
+    law = {
+        library: build_collective(
+            scenario.machine,
+            book=load_collectives(scenario.machine.gpu.name),
+            operation="all_reduce",
+            n_ranks=16,
+            library=library,
+        )
+        for library in ("nccl", "trtllm")
+    }
+    assert law["nccl"].time_s(1e6) != law["trtllm"].time_s(1e6)
+    assert assembly._all_reduce(scenario, 16).time_s(1e6) == law["nccl"].time_s(1e6)
+    assert assembly._all_reduce(scenario, 8).time_s(1e6) < law["nccl"].time_s(1e6)
