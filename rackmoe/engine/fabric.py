@@ -326,14 +326,15 @@ class Fabric:
         )
 
     def _checked_path(self, links: tuple[int, ...]) -> NDArray[np.int64]:
-        path = np.array(links, np.int64)
-        is_known = bool(((path >= 0) & (path < self.n_links)).all())
-        if not 0 < path.size <= MAX_HOPS or not is_known or np.unique(path).size < path.size:
+        # plain Python: on a handful of links NumPy would cost more than the rest of a transfer
+        is_known = all(0 <= link < self.n_links for link in links)
+        if not 0 < len(links) <= MAX_HOPS or not is_known or len(set(links)) < len(links):
             msg = (
                 f"fabric: path {links}; expected 1 to {MAX_HOPS} different links below "
                 f"{self.n_links}; join parallel links into one"
             )
             raise TopologyError(msg)
+        path = np.array(links, np.int64)
         self._paths[links] = path
         return path
 

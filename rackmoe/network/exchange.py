@@ -70,26 +70,30 @@ def _moments(
     starts, ends, changes = 0, 0, 0
     at_s, speed = -np.inf, 0.0
     left_s = total_s
+    next_start_s, next_end_s = start_s[order[0]], send_end_s[end_order[0]]
+    next_change_s = change_s[0] if n_changes else np.inf
     while starts < n_ranks or changes < n_changes:
-        next_start_s = start_s[order[starts]] if starts < n_ranks else np.inf
-        next_end_s = send_end_s[end_order[ends]] if ends < n_ranks else np.inf
-        next_change_s = change_s[changes] if changes < n_changes else np.inf
-        next_s = min(next_start_s, next_end_s, next_change_s)
+        next_s = min(next_start_s, next_end_s)
+        next_s = min(next_s, next_change_s)
         if speed > 0.0:
-            left_s = max(left_s - (next_s - at_s) * speed, 0.0)
+            left_s -= (next_s - at_s) * speed
+            left_s = max(0.0, left_s)
         at_s = next_s
         before = speed
         if next_start_s == next_s:
             column = starts
             speed += 1.0 / factor[changes, order[starts]]
             starts += 1
+            next_start_s = start_s[order[starts]] if starts < n_ranks else np.inf
         elif next_end_s == next_s:
             speed -= 1.0 / factor[changes, end_order[ends]]
             ends += 1
+            next_end_s = send_end_s[end_order[ends]] if ends < n_ranks else np.inf
             continue
         else:
             column = n_ranks + changes
             changes += 1
+            next_change_s = change_s[changes] if changes < n_changes else np.inf
             speed = _speed(at_s, start_s, send_end_s, factor[changes])
         moments[0, column] = at_s
         moments[1, column] = left_s

@@ -181,22 +181,21 @@ def resume_step(
     clock_s[:front] = plan.clock_s[:front]
     end_s = entry_s.copy()
     parts_s = np.zeros((0, end_s.size))
-    slow = slowdown.since(float(entry_s.min()))
     run_layers(
         times.rows(first=front, last=times.shape[0]),
         times.latencies_s,
         times.overlap_shared,
         times.is_connected,
-        slow.change_s,
-        slow.compute,
-        slow.egress,
-        slow.ingress,
+        slowdown.change_s,
+        slowdown.compute,
+        slowdown.egress,
+        slowdown.ingress,
         end_s,
         clock_s[front:],
         layer_end_s[front:],
         parts_s,
     )
-    compute_tail(end_s, plan.tail_s, slow.change_s, slow.compute, parts_s)
+    compute_tail(end_s, plan.tail_s, slowdown.change_s, slowdown.compute, parts_s)
     return StepPlan(
         start_s=plan.start_s,
         clock_s=clock_s,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rackmoe.errors import ShapeError
 
-__all__ = ["TIE_FRAC", "FlowLinks", "fill_levels", "max_min_rates_bytes_per_s"]
+__all__ = ["TIE_FRAC", "FlowLinks", "max_min_rates_bytes_per_s", "raise_levels"]
 
 TIE_FRAC = 1e-12
 """Links whose fair shares differ by less than this are bottlenecks together."""
@@ -121,39 +121,41 @@ def _close(
     link: NDArray[np.int64],
     load: NDArray[np.float64],
     link_start: NDArray[np.int64],
+    link_end: NDArray[np.int64],
     flow: NDArray[np.int64],
     left: NDArray[np.float64],
     weight: NDArray[np.float64],
     n_open: NDArray[np.int64],
     level: NDArray[np.float64],
-) -> int:
+) -> None:
     # Link m is full: its open flows keep the lowest level, and their other links know it.
-    n_closed = 0
-    for k in range(link_start[m], link_start[m + 1]):
+    for k in range(link_start[m], link_end[m]):
         f = flow[k]
         if level[f] < 0.0:
             level[f] = lowest
-            n_closed += 1
             for j in range(flow_start[f], flow_start[f + 1]):
                 hop = link[j]
                 left[hop] = max(left[hop] - lowest * load[j], 0.0)
                 weight[hop] -= load[j]
                 n_open[hop] -= 1
-    return n_closed
+            if n_open[m] == 0:
+                return
 
 
 @njit(cache=True)
-def fill_levels(
+def raise_levels(
     flow_start: NDArray[np.int64],
     link: NDArray[np.int64],
     load: NDArray[np.float64],
     link_start: NDArray[np.int64],
+    link_end: NDArray[np.int64],
     flow: NDArray[np.int64],
-    capacity_bytes_per_s: NDArray[np.float64],
-    is_active: NDArray[np.bool_],
+    left: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    n_open: NDArray[np.int64],
     level: NDArray[np.float64],
 ) -> None:
-    """Compute the max-min fair level of each active flow by progressive filling.
+    """Compute max-min fair levels by progressive filling, from what the open flows weigh.
 
     All levels rise together; where a link is full its flows keep their level
     and the others go on.
@@ -162,43 +164,47 @@ def fill_levels(
     ----------
     flow_start, link, link_start, flow : ndarray
         Incidence as in `FlowLinks`.
+    link_end : ndarray of shape (n_links,)
+        Where the flows of each link end in `flow`.
     load : ndarray of shape (n_crossings,)
         What a flow takes of a link per unit of level: weight times share.
-    capacity_bytes_per_s : ndarray of shape (n_links,)
-        Capacities. [B/s]
-    is_active : ndarray of shape (n_flows,)
-        Which flows take part.
+    left : ndarray of shape (n_links,)
+        Capacities, used up on return. [B/s]
+    weight : ndarray of shape (n_links,)
+        Sum of `load` of the open flows on each link, used up on return.
+    n_open : ndarray of shape (n_links,)
+        Open flows on each link, zeros on return.
     level : ndarray of shape (n_flows,)
-        Result; 0 for flows that do not take part. [B/s per unit of weight]
+        Negative for open flows, which get their level; others are left alone.
+        [B/s per unit of weight]
     """
-    n_links = capacity_bytes_per_s.size
-    left = capacity_bytes_per_s.copy()
-    weight = np.zeros(n_links)
-    n_open = np.zeros(n_links, np.int64)
-    n_flows = 0
-    for f in range(level.size):
-        level[f] = 0.0
-        if is_active[f]:
-            level[f] = -1.0
-            n_flows += 1
-            for j in range(flow_start[f], flow_start[f + 1]):
-                weight[link[j]] += load[j]
-                n_open[link[j]] += 1
-    while n_flows:
+    todo = np.flatnonzero(n_open)
+    fair = np.empty(todo.size)
+    n_todo = todo.size
+    while n_todo:
         lowest = np.inf
-        for m in range(n_links):
+        kept = 0
+        for i in range(n_todo):
+            m = todo[i]
             if n_open[m]:
-                lowest = min(lowest, left[m] / weight[m])
+                todo[kept] = m
+                fair[kept] = left[m] / weight[m]
+                lowest = min(lowest, fair[kept])
+                kept += 1
+        n_todo = kept
         limit = lowest * (1.0 + TIE_FRAC)
-        for m in range(n_links):
-            if n_open[m] and left[m] / weight[m] <= limit:
-                n_flows -= _close(
+        for i in range(n_todo):
+            # what is full closes; a fair share can only have grown since the first look
+            m = todo[i]
+            if fair[i] <= limit and n_open[m] and left[m] / weight[m] <= limit:
+                _close(
                     m,
                     lowest,
                     flow_start,
                     link,
                     load,
                     link_start,
+                    link_end,
                     flow,
                     left,
                     weight,
@@ -251,15 +257,19 @@ def max_min_rates_bytes_per_s(
     """
     n_flows = links.flow_start.size - 1
     weights = np.ones(n_flows) if weight is None else weight
-    level = np.empty(n_flows)
-    fill_levels(
+    load = links.crossing_frac * np.repeat(weights, np.diff(links.flow_start))
+    left = np.array(capacity_bytes_per_s, np.float64)
+    level = np.full(n_flows, -1.0)
+    raise_levels(
         links.flow_start,
         links.link,
-        links.crossing_frac * np.repeat(weights, np.diff(links.flow_start)),
+        load,
         links.link_start,
+        links.link_start[1:],
         links.flow,
-        np.asarray(capacity_bytes_per_s, np.float64),
-        np.ones(n_flows, np.bool_),
+        left,
+        np.bincount(links.link, weights=load, minlength=left.size).astype(np.float64),
+        np.diff(links.link_start),
         level,
     )
-    return weights * level
+    return np.asarray(weights * level)
