@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import click
+import pandas as pd
 
 from rackmoe.cli import EXIT_INTERNAL
+from rackmoe.report.fabric import draw_fabric, hot_links_of
 from rackmoe.report.files import fill_folder
 from rackmoe.report.outcome import Outcome, outcome_of
+from rackmoe.report.theme import save_figure
 from rackmoe.scenario.document import ScenarioDocument
 from rackmoe.scenario.resolved import Scenario, load_scenario
 from rackmoe.schema.overrides import parse_setting
@@ -50,6 +53,8 @@ class Job:
         Empty folder for the result's files.
     has_parquet : bool
         Whether to write Parquet too.
+    has_figures : bool
+        Whether to draw what only this run has: its links and the wiring of its machine.
     """
 
     source: str
@@ -58,6 +63,7 @@ class Job:
     seed: int
     folder: Path | None = None
     has_parquet: bool = False
+    has_figures: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +78,14 @@ class Finished:
         Runs of the search; 0 without one.
     is_met : bool
         Whether the goal of the search was met; true without one.
+    hot_links : DataFrame or None
+        The links that it used most.
     """
 
     outcome: Outcome
     n_probes: int = 0
     is_met: bool = True
+    hot_links: pd.DataFrame | None = None
 
 
 class Listener(Protocol):
@@ -148,8 +157,21 @@ def run_job(job: Job, *, listener: Listener) -> Finished:
         result, probes, is_met = point.result, point.probes, point.is_met
     if job.folder is not None:
         fill_folder(result, folder=job.folder, parquet=job.has_parquet, probes=probes)
+        if job.has_figures:
+            _save_figures(result, folder=job.folder / "figures")
     listener.finish(job.name, text=_closing_words(result, n_probes=len(probes), is_met=is_met))
-    return Finished(outcome=outcome_of(result), n_probes=len(probes), is_met=is_met)
+    return Finished(
+        outcome=outcome_of(result),
+        n_probes=len(probes),
+        is_met=is_met,
+        hot_links=hot_links_of(result),
+    )
+
+
+def _save_figures(result: Result, *, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    for name, figure in draw_fabric(result).items():
+        save_figure(figure, path=folder / f"{name}.svg")
 
 
 def run_jobs(jobs: Sequence[Job], *, n_processes: int, listener: Listener) -> dict[str, Finished]:

@@ -103,6 +103,7 @@ def command(  # noqa: PLR0913  one parameter for each option
                 seed=seed,
                 folder=stage and _folder(stage, name, is_first=name == names[0]),
                 has_parquet=parquet,
+                has_figures=figures,
             )
             for name in names
         ]
@@ -113,6 +114,8 @@ def command(  # noqa: PLR0913  one parameter for each option
         if stage is not None:
             _write_comparison(stage, outcomes, has_figures=figures)
     _print(outcomes, form=form)
+    if form is TableFormat.TABLE:
+        _print_hot_links(finished)
     if _is_negative(finished, has_slo=require_slo):
         ctx.exit(EXIT_NEGATIVE)
 
@@ -185,7 +188,7 @@ def _write_comparison(stage: Path, outcomes: "Sequence[Outcome]", *, has_figures
         from rackmoe.report.theme import save_figure
 
         folder = stage / "figures"
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         for name, figure in draw_all(outcomes).items():
             save_figure(figure, path=folder / f"{name}.svg")
 
@@ -202,6 +205,16 @@ def _print(outcomes: "Sequence[Outcome]", *, form: TableFormat) -> None:
         echo_table(parts)
     for one in outcomes:
         echo_warnings(one.name, warnings=one.warnings)
+
+
+def _print_hot_links(finished: "Mapping[str, Finished]") -> None:
+    """Print the links that each run used most; a run of single GPUs has none."""
+    from rackmoe.report.fabric import hot_links_table
+
+    for name, one in finished.items():
+        if one.hot_links is not None and len(one.hot_links):
+            echo_text("\n")
+            echo_table(hot_links_table(one.hot_links, title=f"Links that {name} used most"))
 
 
 def _is_negative(finished: "Mapping[str, Finished]", *, has_slo: bool) -> bool:

@@ -15,6 +15,7 @@ from rackmoe.errors import ConfigError
 from rackmoe.metrics.breakdown import step_breakdown
 from rackmoe.metrics.catalog import METRICS
 from rackmoe.records import TABLES
+from rackmoe.report.fabric import hot_links_of
 from rackmoe.report.plain import digest_of, json_text, to_plain
 from rackmoe.report.timeline import write_timeline
 from rackmoe.simulation import Result
@@ -25,6 +26,7 @@ RESULT_SCHEMA = "rackmoe/result/1"
 
 _MAIN_FILE = "result.json"
 _CSV_TABLES = ("requests", "experts", "links", "power")
+_CSV_SUMS = ("summary", "breakdown", "hot_links")
 _BLOCK_BYTES = 1 << 20
 
 
@@ -131,6 +133,7 @@ def fill_folder(
     tables = {name: result.to_frame(name) for name in TABLES}
     for name in _CSV_TABLES:
         _write_csv(tables[name], folder / f"{name}.csv")
+    _write_csv(hot_links_of(result), folder / "hot_links.csv")
     _write_csv(_summary_frame(result.summary), folder / "summary.csv")
     _write_csv(step_breakdown(tables["steps"], window=result.window), folder / "breakdown.csv")
     write_timeline(folder / "timeline.json.gz", steps=tables["steps"], requests=tables["requests"])
@@ -245,7 +248,7 @@ def _older_names(target: Path) -> list[str]:
     """Return the files and folders of an older result."""
     patterns = ("variants", "figures", "comparison.*", "*.parquet", "timeline.json.gz")
     found = [path.name for pattern in patterns for path in target.glob(pattern)]
-    return sorted({*found, *(f"{name}.csv" for name in (*_CSV_TABLES, "summary", "breakdown"))})
+    return sorted({*found, *(f"{name}.csv" for name in (*_CSV_TABLES, *_CSV_SUMS))})
 
 
 def _remove(path: Path) -> None:

@@ -97,6 +97,7 @@ def draw_link_heat(links: pd.DataFrame, *, span_s: float, title: str, note: str)
         ).ravel()
         for panel, (tier, (rows, ports)) in zip(panels.tolist(), parts.items(), strict=True):
             _draw_tier(figure, panel, rows, ports=ports, tier=tier)
+            panel.set_title(_panel_title(carried, tier=tier, rows=rows))
         figure.suptitle(f"{title}: use of links", x=0.01, ha="left")
         figure.supxlabel(
             f"mean over {span_s:.4g} s; {note}; modeled by rackmoe",
@@ -144,6 +145,16 @@ def _heat_rows(
     return rows, mine["port_number"].tolist()
 
 
+def _panel_title(links: pd.DataFrame, *, tier: str, rows: dict[str, np.ndarray]) -> str:
+    """Return what a panel shows, with the most that any of its ports carried."""
+    mine = links[links["tier"].astype(str) == tier]
+    most_frac = max(rows["sent"].max(), rows["received"].max())
+    text = f"{tier.replace('_', '-')} ports, {len(mine)} in use, at most {most_frac:.2%} of one"
+    if "p99_utilization_frac" in mine:
+        text += f", {mine['p99_utilization_frac'].max():.2%} at its p99"
+    return text
+
+
 def _draw_tier(
     figure: Figure, panel: Axes, rows: dict[str, np.ndarray], *, ports: list[int], tier: str
 ) -> None:
@@ -158,6 +169,5 @@ def _draw_tier(
     step = max(len(ports) // 12, 1)
     panel.set_xticks(range(0, len(ports), step), [str(port) for port in ports[::step]])
     panel.set_xlabel("leaf" if tier == "leaf" else "NIC" if tier == "scale_out" else "GPU")
-    panel.set_title(f"{tier.replace('_', '-')} ports, {len(ports)} in use")
     bar = figure.colorbar(image, ax=panel, pad=0.01)
     bar.set_label("of capacity [%]")

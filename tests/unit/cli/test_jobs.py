@@ -1,4 +1,5 @@
 import pickle
+from dataclasses import replace
 
 import pytest
 
@@ -152,3 +153,14 @@ def test_error_in_a_process_ends_the_runs_and_keeps_its_message(scenario_file):
     ]
     with pytest.raises(ConfigError, match="no key 'nothing'"):
         run_jobs(planned, n_processes=2, listener=Heard())
+
+
+@pytest.mark.usefixtures("simulated")
+def test_figures_of_one_run_lie_beside_its_tables(job, tmp_path):
+    placed = replace(job, folder=tmp_path, has_figures=True)
+    finished = run_job(placed, listener=Heard())
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {
+        "links.svg",
+        "topology.svg",
+    }
+    assert finished.hot_links["link"].tolist() == ["scale_up 0"]

@@ -1,5 +1,7 @@
 import json
+from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from rackmoe.cli import jobs, run_command
@@ -182,3 +184,20 @@ def test_cold_kernels_are_announced(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "none"))
     run_command._say_if_cold()
     assert "compiling kernels" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("ran_jobs")
+def test_hottest_links_of_each_run_follow_the_tables(run, scenario_file, monkeypatch):
+    hot = pd.DataFrame({"link": ["scale_out 7"], "mean_utilization_frac": [0.25]})
+    make = jobs.run_jobs
+
+    def run_jobs(planned, **options):
+        return {
+            name: replace(one, hot_links=hot) for name, one in make(planned, **options).items()
+        }
+
+    monkeypatch.setattr(jobs, "run_jobs", run_jobs)
+    ran = run("run", scenario_file())
+    assert "Links that tiny used most" in ran.out
+    assert ran.out.splitlines()[-1].split() == ["scale_out", "7", "25"]
+    assert "scale_out 7" not in run("run", scenario_file(), "--format", "json").out

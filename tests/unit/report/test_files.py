@@ -17,6 +17,7 @@ FILES = {
     "requests.csv",
     "experts.csv",
     "links.csv",
+    "hot_links.csv",
     "power.csv",
     "timeline.json.gz",
 }

@@ -54,6 +54,15 @@ def test_links_carry_their_number_and_what_they_are_used_for(detailed):
     assert hot["p99_utilization_frac"].tolist()[0] == 1.0
 
 
+def test_panel_says_how_much_the_busiest_port_carried(detailed):
+    up, out = draw_link_heat(detailed, span_s=2.0, title="A run", note=NOTE).axes[:2]
+    assert (
+        up.get_title("left")
+        == "scale-up ports, 2 in use, at most 60.00% of one, 90.00% at its p99"
+    )
+    assert "1 in use, at most 80.00% of one, 100.00%" in out.get_title("left")
+
+
 def test_every_fabric_has_a_panel_with_both_directions_in_per_cent(links):
     up, out = draw_link_heat(links, span_s=2.0, title="A run", note=NOTE).axes[:2]
     shown = np.asarray(up.images[0].get_array())
