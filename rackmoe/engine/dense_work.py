@@ -121,16 +121,18 @@ class DenseWork:
         self.draft_head = table([mtp_gemm(arch), head_gemm(arch, tp=tp)])
         self._decode_law = laws.attention_decode(arch.attention, tp=tp, kv_dtype=kv_dtype)
         self._prefill_law = laws.attention_prefill(arch.attention, tp=tp, kv_dtype=kv_dtype)
-        self._is_timed = 0.0 if is_free else 1.0
+        self._is_timed = not is_free
         self._residual_bytes = _RESIDUAL_PASSES * arch.hidden * 2.0
         rows = np.arange(max_rows + 1, dtype=np.float64)
         residual_s = laws.elementwise_time_s(rows * self._residual_bytes)
-        self._floor_s = {
-            phase: np.asarray(
-                residual_s + laws.attention_floor_s(rows, dtype=arch.dtypes.attention, phase=phase)
-            )
+        projection_s = self.projections.time_s(np.arange(max_rows + 1))
+        dtype = arch.dtypes.attention
+        self._block_s = {
+            phase: projection_s
+            + (residual_s + laws.attention_floor_s(rows, dtype=dtype, phase=phase))
             for phase in ("decode", "prefill")
         }
+        self._has_absorb = bool(self.absorb.time_s(np.arange(max_rows + 1)).any())
 
     def chunks(self, batch: StepBatch) -> AttentionLoad | None:
         """Sum the prompt chunks of a step by attention group.
@@ -190,7 +192,7 @@ class DenseWork:
         time_s = np.zeros(shape)
         if batch.has_decode:
             sequences = batch.decode_sequences.astype(np.float64)
-            kv = np.empty(shape, dtype=np.int64)
+            kv = np.empty(shape)
             for index, window in enumerate(self._windows):
                 kv[index] = (
                     batch.decode_kv_tokens if window is None else batch.decode_window_tokens
@@ -203,16 +205,16 @@ class DenseWork:
                 chunks.pairs,
                 np.maximum(chunks.n_chunks, 1).astype(np.float64),
             )
-        return time_s * self._is_timed
+        return time_s if self._is_timed else 0.0 * time_s
 
     def _seen(
-        self, sequences: NDArray[np.float64], kv_tokens: NDArray[np.int64]
+        self, sequences: NDArray[np.float64], kv_tokens: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Return the tokens that sparse attention reads; all of them without an indexer."""
         attention = self._arch.attention
         indexer = attention.indexer if isinstance(attention, LatentAttention) else None
         if indexer is None:
-            return kv_tokens.astype(np.float64)
+            return kv_tokens
         mean = kv_tokens / np.maximum(sequences, 1)
         seen: NDArray[np.float64] = sequences * sparse_tokens(mean, indexer=indexer)
         return seen
@@ -234,10 +236,14 @@ class DenseWork:
         ndarray of shape (n_groups,)
             Durations. [s]
         """
-        rows = batch.decode_tokens + batch.prefill_tokens
-        phase = "decode" if chunks is None else "prefill"
-        time_s: NDArray[np.float64] = self.projections.time_s(rows) + self._floor_s[phase][rows]
-        time_s += self.absorb.time_s(batch.decode_tokens)
+        decoded = batch.decode_tokens
+        time_s: NDArray[np.float64]
+        if chunks is None:
+            time_s = self._block_s["decode"][decoded]
+        else:
+            time_s = self._block_s["prefill"][decoded + batch.prefill_tokens]
+        if self._has_absorb:
+            time_s += self.absorb.time_s(decoded)
         if chunks is not None:
             for gemm in self._expand:
                 expand_s = self._laws.gemm_time_s(

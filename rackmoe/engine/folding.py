@@ -158,6 +158,8 @@ class Folding:
         float
             Duration. [s]
         """
-        means_s = np.add.reduce(attention_s, axis=1) / attention_s.shape[1]
-        pairs = zip(self._n_layers_of_class, means_s.tolist(), strict=True)
+        n_groups = attention_s.shape[1]
+        sums_s = attention_s[:, 0] if n_groups == 1 else np.add.reduce(attention_s, axis=1)
+        means_s = [sum_s / n_groups for sum_s in sums_s.tolist()]
+        pairs = zip(self._n_layers_of_class, means_s, strict=True)
         return float(sum(n_layers * mean_s for n_layers, mean_s in pairs))

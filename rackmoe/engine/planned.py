@@ -183,7 +183,7 @@ class PlannedStep:
         mean_s = float(np.add.reduce(end_s)) / len(end_s)
         parts_s, all_parts_s = self.parts_s.tolist(), float(np.add.reduce(self.parts_s))
         pre_s = parts_s[StepPart.PRE] + parts_s[StepPart.TAIL]
-        n_decode = int(np.add.reduce(batch.decode_sequences))
+        n_decode = sum(batch.decode_sequences.tolist())
         return (
             replica,
             pool,
@@ -191,7 +191,7 @@ class PlannedStep:
             duration_s,
             busy_s,
             n_decode if n_emitted is None else n_emitted,
-            int(np.add.reduce(batch.prefill_tokens)),
+            sum(batch.prefill_tokens.tolist()),
             n_decode,
             totals.attention_s,
             pre_s - totals.attention_s,

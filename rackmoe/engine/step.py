@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from rackmoe.backend.profile import HostTimes
@@ -184,7 +185,7 @@ class StepLaw:
             totals=totals[0] if len(totals) == 1 else totals[0].joined(totals[1]),
             host_step_s=self._host_step_s(batch),
             host_gap_s=self._host.gap_s.value
-            + self._host.sequence_s.value * int(batch.decode_sequences.max()),
+            + self._host.sequence_s.value * max(batch.decode_sequences.tolist()),
             batch=batch,
         )
 
@@ -215,10 +216,12 @@ class StepLaw:
     # ------------------------------------------------------------------ parts of a step
     def _micro_batch(self, part: MicroBatch) -> tuple[LayerTimes, StepTotals]:
         batch = part.batch
-        rows = batch.decode_tokens + batch.prefill_tokens
+        rows = batch.decode_tokens
         chunks = self._dense.chunks(batch)
+        if chunks is not None:
+            rows = rows + batch.prefill_tokens
         routed = self._route(part)
-        self.expert_counts += routed.expert_counts
+        _add_counts(self.expert_counts, routed.expert_counts)
         times, attention_s = self._times(batch, rows=rows, chunks=chunks, routed=routed)
         sent = self._exchanges.sent_bytes(routed, tokens=rows)
         work = self._work.total(batch, chunks=chunks, routed=routed, logits=_logits(batch))
@@ -276,7 +279,7 @@ class StepLaw:
         """Deal the tokens of each attention group to its GPUs."""
         n_ranks = self.routing.placement.n_ranks
         if n_ranks == 1:
-            return np.array([tokens.sum()])
+            return tokens if len(tokens) == 1 else np.array([tokens.sum()])
         tp = self.shape.tp
         if tp == 1:
             return tokens
@@ -310,11 +313,11 @@ class StepLaw:
         # without a dispatch to run beside, shared experts run beside the routed ones
         is_beside = self.shape.n_groups == 1
         shared = dense.shared.beside_s(rows) if is_beside else dense.shared.time_s(rows)
-        shared_s = np.repeat(shared, tp)
+        shared_s = shared if tp == 1 else np.repeat(shared, tp)
         dispatch, combine = self._exchanges.expert_exchanges(routed, tokens=rows)
         times = LayerTimes(
             pre_s=pre_s,
-            shared_s=np.broadcast_to(shared_s, pre_s.shape),
+            shared_s=_in_all_layers(shared_s, len(pre_s)),
             expert_s=self._expert_s(routed, rows),
             dispatch=dispatch,
             combine=combine,
@@ -325,7 +328,7 @@ class StepLaw:
         place, shape = self.routing.placement, self.shape
         if shape.n_groups == 1 or place.n_ranks == 1:
             # every GPU is given all tokens of the replica
-            given = np.array(float(rows.sum()))
+            given = np.array(float(sum(rows.tolist())))
         else:
             given = routed.copies_in + np.repeat(rows, shape.tp) / shape.tp
         time_s = np.asarray(
@@ -342,7 +345,7 @@ class StepLaw:
         )
         if place.n_ranks == self.shape.n_gpus:
             return time_s
-        return np.ascontiguousarray(np.broadcast_to(time_s, (len(time_s), self.shape.n_gpus)))
+        return np.repeat(time_s, self.shape.n_gpus, axis=1)
 
     def _tail_s(self, batch: StepBatch) -> NDArray[np.float64]:
         """Return what follows the last MoE layer: trailing dense layers and the head."""
@@ -351,7 +354,22 @@ class StepLaw:
             # the first draft of a prompt's end too
             drafted = _logits(replace(batch, tokens_per_sequence=1))
             tail_s = tail_s + self._n_drafts * self._dense.draft_head.time_s(drafted)
-        return np.repeat(tail_s, self.shape.tp)
+        return tail_s if self.shape.tp == 1 else np.repeat(tail_s, self.shape.tp)
+
+
+@njit(cache=True)
+def _add_counts(total: NDArray[np.int64], counts: NDArray[np.int32]) -> None:
+    """Add counts to their total; NumPy would convert them first."""
+    for row in range(total.shape[0]):
+        for column in range(total.shape[1]):
+            total[row, column] += counts[row, column]
+
+
+def _in_all_layers(values: NDArray[np.float64], n_layers: int) -> NDArray[np.float64]:
+    """Return rows that are all alike."""
+    out = np.empty((n_layers, len(values)))
+    out[:] = values
+    return out
 
 
 def _mean(values: NDArray[np.float64]) -> float:
@@ -361,7 +379,9 @@ def _mean(values: NDArray[np.float64]) -> float:
 
 def _logits(batch: StepBatch) -> NDArray[np.int64]:
     """Return the tokens of each attention group that go through the head."""
-    logits = batch.decode_tokens
+    if not batch.chunks:
+        return batch.decode_tokens
+    logits = batch.decode_tokens.copy()
     for chunk in batch.chunks:
         logits[chunk.group] += chunk.is_last
     return logits

@@ -126,8 +126,8 @@ class StepWork:
             *rows,
             *decoded,
             *_sum_and_groups(logits),
-            float(np.add.reduce(batch.decode_kv_tokens)),
-            float(np.add.reduce(batch.decode_window_tokens)),
+            float(sum(batch.decode_kv_tokens.tolist())),
+            float(sum(batch.decode_window_tokens.tolist())),
         ]
         if chunks is not None:
             loads += [
@@ -144,7 +144,7 @@ class StepWork:
                 for peak, unit_flop in work.by_peak_flop:
                     flop[peak] += load * unit_flop * n_times
                 total.hbm_bytes += load * work.hbm_bytes
-        total.by_peak_flop[:] = flop
+        total.by_peak_flop = np.array(flop)
         self._add_experts(total, routed)
         return total
 
@@ -195,9 +195,10 @@ class StepWork:
 
     def _add_experts(self, total: StepSum, routed: StepRouting) -> None:
         arch = self._arch
+        assignments, active = routed.rank_assignments, routed.active_experts
         experts = expert_work(
-            float(routed.rank_assignments.sum()) * self._n_copies,
-            active_experts=float(routed.active_experts.sum()) * self._n_copies,
+            float(np.add.reduce(assignments, axis=None)) * self._n_copies,
+            active_experts=float(np.add.reduce(active, axis=None)) * self._n_copies,
             hidden=arch.hidden,
             inter=self._inter,
             dtype=arch.dtypes.routed_expert,
@@ -258,4 +259,5 @@ class _UnitWork:
 
 def _sum_and_groups(load: NDArray[np.int64]) -> tuple[float, float]:
     """Return a load of all groups, and how many groups have any."""
-    return float(np.add.reduce(load)), float(np.count_nonzero(load))
+    counts = load.tolist()
+    return float(sum(counts)), float(len(counts) - counts.count(0))

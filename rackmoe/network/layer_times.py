@@ -12,6 +12,16 @@ from rackmoe.errors import ShapeError
 
 __all__ = ["ExchangeTimes", "LayerTimes"]
 
+_ARRAYS = (
+    "pre_s",
+    "shared_s",
+    "expert_s",
+    "dispatch.egress_s",
+    "dispatch.ingress_s",
+    "combine.egress_s",
+    "combine.ingress_s",
+)
+
 
 class ExchangeTimes(Protocol):
     """What a step law needs of one dispatch or combine per layer."""
@@ -61,21 +71,16 @@ class LayerTimes:
     _rows: tuple[NDArray[np.float64], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        arrays = {"pre_s": self.pre_s, "shared_s": self.shared_s, "expert_s": self.expert_s}
-        for name, exchange in (("dispatch", self.dispatch), ("combine", self.combine)):
-            if exchange is not None:
-                arrays[f"{name}.egress_s"] = exchange.egress_s
-                arrays[f"{name}.ingress_s"] = exchange.ingress_s
-        shape = self.pre_s.shape
-        for name, array in arrays.items():
-            if len(shape) != 2 or array.shape != shape:  # noqa: PLR2004  a matrix has two axes
+        arrays, shape = self._arrays(), self.pre_s.shape
+        for name, array in zip(_ARRAYS, arrays, strict=True):
+            if array.shape != shape or len(shape) != 2:  # noqa: PLR2004  a matrix has two axes
                 msg = (
                     f"{name}: shape {array.shape}, pre_s {shape}; expected (n_layers, n_ranks) "
                     "for both; give every layer and rank a value"
                 )
                 raise ShapeError(msg)
         # a step that is planned again and again takes its rows from these
-        rows = tuple(np.ascontiguousarray(array, np.float64) for array in self._arrays())
+        rows = tuple([np.ascontiguousarray(array, np.float64) for array in arrays])
         object.__setattr__(self, "_rows", rows)
 
     def _arrays(self) -> tuple[NDArray[np.float64], ...]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from rackmoe.network.exchange import receive_ends
 from rackmoe.network.slowdown import finish_all
 
-__all__ = ["compute_tail", "run_layers"]
+__all__ = ["compute_tail", "run_layers", "run_local_layers"]
 
 
 @njit(cache=True)
@@ -198,6 +198,46 @@ def run_layers(
         for r in range(n_ranks):
             clocks_s[layer, r] = clock_s[r]
             latest_s = max(latest_s, clock_s[r])
+        layer_end_s[layer] = latest_s
+
+
+@njit(cache=True)
+def run_local_layers(
+    pre_s: NDArray[np.float64],
+    shared_s: NDArray[np.float64],
+    expert_s: NDArray[np.float64],
+    factor: NDArray[np.float64],
+    clock_s: NDArray[np.float64],
+    clocks_s: NDArray[np.float64],
+    layer_end_s: NDArray[np.float64],
+    parts_s: NDArray[np.float64],
+) -> None:
+    """Do what `run_layers` does for ranks that exchange nothing, at steady factors.
+
+    Parameters
+    ----------
+    pre_s, shared_s, expert_s : ndarray of shape (n_layers, n_ranks)
+        Nominal times. [s]
+    factor : ndarray of shape (n_ranks,)
+        Slowdown factors of compute.
+    clock_s, clocks_s, layer_end_s, parts_s : ndarray
+        As for `run_layers`. [s]
+    """
+    n_layers, n_ranks = pre_s.shape
+    for layer in range(n_layers):
+        latest_s = -np.inf
+        for r in range(n_ranks):
+            entry_s = clock_s[r]
+            ready_s = entry_s + pre_s[layer, r] * factor[r]
+            # nothing to run beside: whether the shared expert overlaps a dispatch is the same
+            begin_s = max(ready_s + shared_s[layer, r] * factor[r], ready_s)
+            end_s = begin_s + expert_s[layer, r] * factor[r]
+            clock_s[r] = clocks_s[layer, r] = end_s
+            latest_s = max(latest_s, end_s)
+            if parts_s.shape[0]:
+                parts_s[0, r] = parts_s[0, r] - entry_s + ready_s
+                parts_s[3, r] += begin_s - ready_s
+                parts_s[4, r] = parts_s[4, r] - begin_s + end_s
         layer_end_s[layer] = latest_s
 
 

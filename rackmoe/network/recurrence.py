@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rackmoe.errors import ShapeError
 from rackmoe.network.layer_times import ExchangeTimes, LayerTimes
-from rackmoe.network.layers import compute_tail, run_layers
+from rackmoe.network.layers import compute_tail, run_layers, run_local_layers
 from rackmoe.network.slowdown import Slowdown
 
 __all__ = ["ExchangeTimes", "LayerTimes", "StepPart", "StepPlan", "layered_step", "resume_step"]
@@ -27,6 +27,10 @@ class StepPart(IntEnum):
     COMBINE = 5
     COMBINE_WAIT = 6
     TAIL = 7
+
+
+# plain numbers index faster than members
+_N_PARTS, _TAIL = len(StepPart), int(StepPart.TAIL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,30 +118,47 @@ def layered_step(
     begin_s = np.zeros(n_ranks) if start_s is None else np.ascontiguousarray(start_s, np.float64)
     rest_s = np.zeros(n_ranks) if tail_s is None else np.ascontiguousarray(tail_s, np.float64)
     slow = Slowdown.none(n_ranks) if slowdown is None else slowdown
-    for name, array in (("start_s", begin_s), ("tail_s", rest_s), ("compute", slow.compute[0])):
-        if array.shape != (n_ranks,):
-            msg = f"{name}: shape {array.shape}; expected ({n_ranks},); give one value per rank"
-            raise ShapeError(msg)
+    shape = (n_ranks,)
+    if begin_s.shape != shape or rest_s.shape != shape or slow.compute.shape[1:] != shape:
+        given = {"start_s": begin_s, "tail_s": rest_s, "compute": slow.compute[0]}
+        for name, array in given.items():
+            if array.shape != shape:
+                msg = f"{name}: shape {array.shape}; expected {shape}; give one value per rank"
+                raise ShapeError(msg)
     clock_s = np.empty((last - first_layer, n_ranks))
     layer_end_s = np.empty(last - first_layer)
     end_s = begin_s.copy()
-    parts_s = np.zeros((len(StepPart) if with_parts else 0, n_ranks))
-    run_layers(
-        times.rows(first=first_layer, last=last),
-        times.latencies_s,
-        times.overlap_shared,
-        times.is_connected,
-        slow.change_s,
-        slow.compute,
-        slow.egress,
-        slow.ingress,
-        end_s,
-        clock_s,
-        layer_end_s,
-        parts_s,
-    )
+    parts_s = np.zeros((_N_PARTS if with_parts else 0, n_ranks))
+    rows = times.rows(first=first_layer, last=last)
+    if slow.change_s.size == 0 and not times.is_connected:
+        pre_s, shared_s, expert_s = rows[:3]
+        run_local_layers(
+            pre_s,
+            shared_s,
+            expert_s,
+            slow.compute[0],
+            end_s,
+            clock_s,
+            layer_end_s,
+            parts_s,
+        )
+    else:
+        run_layers(
+            rows,
+            times.latencies_s,
+            times.overlap_shared,
+            times.is_connected,
+            slow.change_s,
+            slow.compute,
+            slow.egress,
+            slow.ingress,
+            end_s,
+            clock_s,
+            layer_end_s,
+            parts_s,
+        )
     if last == n_layers:
-        compute_tail(end_s, rest_s, slow.change_s, slow.compute, parts_s[StepPart.TAIL :])
+        compute_tail(end_s, rest_s, slow.change_s, slow.compute, parts_s[_TAIL:])
     return StepPlan(
         start_s=begin_s,
         clock_s=clock_s,

@@ -152,10 +152,8 @@ class CountNoise:
         ndarray of shape (L, E), int32
             `out`; each row adds up to ``n_tokens * top_k``.
         """
-        size = (len(self._root_chance),)
-        pick = self._rng.integers(0, len(self._bank), size)
-        sign = np.where(self._rng.random(size) < 0.5, -1.0, 1.0)  # noqa: PLR2004 - a coin
-        start = self._rng.random(size)
+        n_layers = len(self._root_chance)
+        pick = self._rng.integers(0, len(self._bank), n_layers)
         scatter_counts(
             self._root_chance,
             self._half_scatter,
@@ -164,8 +162,7 @@ class CountNoise:
             self._jitter,
             self._bank,
             pick,
-            sign,
-            start,
+            self._rng.random((2, n_layers)),
             self._state,
             out,
         )
@@ -181,8 +178,7 @@ def scatter_counts(
     jitter: float,
     bank: NDArray[np.float32],
     pick: NDArray[np.integer],
-    sign: NDArray[np.float64],
-    start: NDArray[np.float64],
+    chance: NDArray[np.float64],
     state: NDArray[np.float32],
     out: NDArray[np.int32],
 ) -> None:
@@ -193,6 +189,8 @@ def scatter_counts(
     and about the variance :math:`m (1 - q)` of independent tokens, with
     :math:`a = \min(1, m) \sqrt{1 - q}`: below one token, systematic rounding of
     the running sum, which also keeps the sum exact, is all the noise there is.
+    Of each layer's `chance`, the first tosses the sign of its noise field, and
+    rounding starts at the second.
     """
     n_layers, n_experts = root_chance.shape
     keep = np.float32(_STEP_MEMORY)
@@ -202,7 +200,7 @@ def scatter_counts(
     for layer in range(n_layers):
         wander, noise = state[0, layer], state[1, layer]
         new_wander, new_noise = bank[pick[layer], 0, layer], bank[pick[layer], 1, layer]
-        turn = np.float32(sign[layer]) * fresh
+        turn = -fresh if chance[0, layer] < 0.5 else fresh  # noqa: PLR2004 - a coin
         for expert in range(n_experts):
             wander[expert] = keep * wander[expert] + turn * new_wander[expert]
             noise[expert] = keep * noise[expert] + turn * new_noise[expert]
@@ -217,7 +215,7 @@ def scatter_counts(
         for expert in range(n_experts):
             total += value[expert]
         scale = n_assignments / total if total > 0.0 else 0.0
-        running = start[layer]
+        running = chance[1, layer]
         before = 0
         for expert in range(n_experts - 1):
             running += value[expert] * scale

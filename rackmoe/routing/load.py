@@ -172,16 +172,22 @@ class StepLoad:
         self._check_tokens(tokens_per_rank)
         place = self.placement
         self._has_expected = True
-        self._counts += expert_counts
-        self._expected += expert_counts
-        if self.replica_choice in ("random", "nearest"):
-            gather_expected(expert_counts, place.slots, self._shares, self._rank_load)
-        else:
+        gather_expected(
+            expert_counts,
+            place.slots,
+            self._shares,
+            rank_ratio,
+            self._counts,
+            self._expected,
+            self._rank_load,
+            self._hits,
+        )
+        if self.replica_choice not in ("random", "nearest"):
             split = split_counts(
                 expert_counts.astype(np.float64), placement=place, choice=self.replica_choice
             )
             self._rank_load[:] = split.reshape(place.n_layers, place.n_ranks, -1).sum(axis=2)
-        np.multiply(self._rank_load, rank_ratio, out=self._hits)
+            np.multiply(self._rank_load, rank_ratio, out=self._hits)
         if place.n_nodes > 1:
             by_node = self._rank_load.reshape(place.n_layers, place.n_nodes, -1).sum(axis=2)
             np.multiply(by_node, node_ratio, out=self._node_hits)
@@ -201,7 +207,7 @@ class StepLoad:
         return self._step
 
     def _spread(self, tokens_per_rank: NDArray[np.int64]) -> None:
-        n_tokens = int(tokens_per_rank.sum())
+        n_tokens = sum(tokens_per_rank.tolist())
         if n_tokens == 0:
             return
         part = tokens_per_rank / n_tokens

@@ -329,7 +329,7 @@ class SampledPart:
         row_rank: NDArray[np.int32] | None,  # noqa: ARG002 - tokens are not followed
     ) -> None:
         """Add tokens to a step; see `RoutingSource.add`."""
-        self._noise.draw(int(tokens_per_rank.sum()), out=self._counts)
+        self._noise.draw(sum(tokens_per_rank.tolist()), out=self._counts)
         load.add_expected(
             self._counts,
             rank_ratio=self._rank_ratio,

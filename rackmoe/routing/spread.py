@@ -108,20 +108,28 @@ def gather_counted(
 
 @numba.njit(cache=True)
 def gather_expected(
-    counts: NDArray[np.int32],
+    added: NDArray[np.int32],
     slot_expert: NDArray[np.int16],
     shares: NDArray[np.float64],
+    rank_ratio: NDArray[np.float64],
+    counts: NDArray[np.int32],
+    expected: NDArray[np.float64],
     rank_load: NDArray[np.float64],
+    hits: NDArray[np.float64],
 ) -> None:
-    """Write the expected load of each rank from counts per expert and shares per slot."""
+    """Add counts per expert to both sums; write the loads and hits that their shares give."""
     n_layers, n_ranks = rank_load.shape
     per = slot_expert.shape[1] // n_ranks
     for layer in range(n_layers):
+        for expert in range(added.shape[1]):
+            counts[layer, expert] += added[layer, expert]
+            expected[layer, expert] += added[layer, expert]
         for rank in range(n_ranks):
             load = 0.0
             for slot in range(rank * per, (rank + 1) * per):
-                load += counts[layer, slot_expert[layer, slot]] * shares[layer, slot]
+                load += added[layer, slot_expert[layer, slot]] * shares[layer, slot]
             rank_load[layer, rank] = load
+            hits[layer, rank] = load * rank_ratio[layer, rank]
 
 
 @numba.njit(cache=True)

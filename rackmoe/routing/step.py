@@ -83,6 +83,8 @@ class StepRouting:
             At least 1; 1 for a layer without tokens.
         """
         load = self.rank_assignments
+        if load.shape[1] == 1:
+            return np.ones(len(load))
         # the reductions themselves: the array methods cost more than these small sums
         mean: NDArray[np.float64] = np.add.reduce(load, axis=1) / load.shape[1]
         ratio = np.ones_like(mean)

@@ -82,7 +82,7 @@ class Batcher:
     @property
     def n_waiting(self) -> int:
         """Requests whose prompt is not complete."""
-        return int(self._queued_requests.sum())
+        return sum(self._queued_requests.tolist())
 
     @property
     def free_blocks(self) -> NDArray[np.int64]:
@@ -373,7 +373,7 @@ class Batcher:
     def _growth_blocks(self, group: int | None = None) -> int:
         """Return an upper bound of the blocks that the next step takes in one group, or any."""
         n_sequences = self.running.n_sequences
-        most = int(n_sequences.max()) if group is None else int(n_sequences[group])
+        most = max(n_sequences.tolist()) if group is None else int(n_sequences[group])
         return most * self.limits.blocks(self._growth_tokens)
 
     def _kept(self, group: int, left: int) -> int:
@@ -385,7 +385,8 @@ class Batcher:
 
     def _preempt(self) -> tuple[Preempted, ...]:
         """Evict the latest sequences of the groups that cannot grow by one token."""
-        if int(self.free_blocks.min()) >= self._growth_blocks():
+        # lists: the array methods cost more than so few numbers
+        if min(self.free_blocks.tolist()) >= self._growth_blocks():
             return ()
         evicted = evict_latest(
             self.running,

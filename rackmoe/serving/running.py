@@ -12,6 +12,7 @@ __all__ = ["Finished", "RunningSequences", "advance_reference"]
 
 _COLUMNS = 5
 REQUEST, GROUP, CONTEXT, REMAINING, TRACE_ROW = range(_COLUMNS)
+_ONE_EACH = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,7 +243,7 @@ class RunningSequences:
         Finished
             The sequences that emitted their last token.
         """
-        wanted = np.empty(0, dtype=np.int64) if emitted is None else emitted
+        wanted = _ONE_EACH if emitted is None else emitted
         self._n, ended = _advance(
             self._table,
             self._n,
@@ -253,7 +254,7 @@ class RunningSequences:
             self._sums,
             self._gone,
         )
-        self.total_kv_tokens = int(self.kv_tokens.sum())
+        self.total_kv_tokens = sum(self.kv_tokens.tolist())
         gone = self._gone[:ended].copy()
         return Finished(requests=gone[:, 0], groups=gone[:, 1], contexts=gone[:, 2])
 

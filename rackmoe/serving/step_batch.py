@@ -184,13 +184,16 @@ class StepBatch:
 
     @property
     def decode_tokens(self) -> NDArray[np.int64]:
-        """Tokens of the decoding sequences, shape (n_groups,)."""
+        """Tokens of the decoding sequences, shape (n_groups,); not to be written to."""
+        if self.tokens_per_sequence == 1:
+            return self.decode_sequences
         return self.decode_sequences * self.tokens_per_sequence
 
     @property
     def has_decode(self) -> bool:
         """Whether any sequence decodes."""
-        return bool(self.decode_sequences.any())
+        # a list: the array method costs more than so few numbers
+        return any(self.decode_sequences.tolist())
 
     @property
     def is_empty(self) -> bool:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rackmoe.network.layers import compute_tail, run_layers
+from rackmoe.network.layers import compute_tail, run_layers, run_local_layers
 from rackmoe.network.reference import layered_clocks_s
 from rackmoe.network.slowdown import Slowdown
 
@@ -37,3 +37,25 @@ def test_kernel_equals_its_numpy_twin(random_times, n_ranks, overlap_shared):
     assert clocks_s == pytest.approx(expected[:-1], rel=1e-12)
     assert layer_end_s == pytest.approx(expected[:-1].max(axis=1), rel=1e-12)
     assert clock_s == pytest.approx(expected[-1], rel=1e-12)
+
+
+@pytest.mark.parametrize("n_parts", [0, 8])
+def test_ranks_that_exchange_nothing_take_the_same_steps_by_the_short_kernel(
+    random_times, n_parts
+):
+    times = random_times(4, 3, seed=1, spread=0.5)
+    slow = Slowdown.steady(3, compute=np.array([1.0, 1.5, 2.0]))
+    entry_s = np.linspace(0.0, 20e-6, 3)
+    results = []
+    for kernel in (run_layers, run_local_layers):
+        clock_s, parts_s = entry_s.copy(), np.zeros((n_parts, 3))
+        out = (clock_s, np.empty((4, 3)), np.empty(4), parts_s)
+        rows = times.rows(first=0, last=4)
+        if kernel is run_layers:
+            steady = (slow.change_s, slow.compute, slow.egress, slow.ingress)
+            kernel(rows, (0.0, 0.0), times.overlap_shared, False, *steady, *out)  # noqa: FBT003
+        else:
+            kernel(*rows[:3], slow.compute[0], *out)
+        results.append(out)
+    for general, short in zip(*results, strict=True):
+        assert (general == short).all()

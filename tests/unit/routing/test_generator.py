@@ -127,8 +127,7 @@ def test_compiled_counts_equal_their_twin(make_rng, n_tokens):
         0.1,
         bank,
         np.array([0, 1, 1, 0]),
-        np.array([1.0, -1.0, 1.0, -1.0]),
-        start,
+        np.stack([[0.7, 0.2, 0.5, 0.4], start]),
         state,
         out,
     )

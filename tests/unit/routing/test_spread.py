@@ -147,7 +147,12 @@ def test_gathered_loads_are_sums_over_the_slots_of_a_rank(place, make_rng):
         weights = slot_counts[:, layer]
         assert (counts[layer] == np.bincount(place.slots[layer], weights=weights)).all()
     shares = 1.0 / place.n_replicas[np.arange(2)[:, None], place.slots]
-    gather_expected(counts, place.slots, shares, load)
+    totals, expected = np.ones_like(counts), np.full(counts.shape, 0.5)
+    ratio = np.full((2, 8), 0.25)
+    gather_expected(counts, place.slots, shares, ratio, totals, expected, load, hit)
+    assert (totals == counts + 1).all()
+    assert (expected == counts + 0.5).all()
+    assert (hit == 0.25 * load).all()
     taken = np.take_along_axis(counts, place.slots.astype(int), axis=1) * shares
     assert load == pytest.approx(taken.reshape(2, 8, 3).sum(axis=2), rel=1e-12)
 
