@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from rackmoe.backend.profile import HostTimes
@@ -14,9 +13,10 @@ from rackmoe.engine.exchanges import ReplicaExchanges
 from rackmoe.engine.folding import Folding
 from rackmoe.engine.micro_batches import MicroBatch, split_batch, whole_batch
 from rackmoe.engine.planned import PlannedStep, StepTotals
+from rackmoe.engine.step_arrays import add_counts, in_all_layers, mean_of, mean_parts_s
 from rackmoe.engine.step_work import StepWork
 from rackmoe.model.architecture import ModelArchitecture
-from rackmoe.network.recurrence import LayerTimes, StepPart, StepPlan, layered_step
+from rackmoe.network.recurrence import LayerTimes, StepPlan, layered_step
 from rackmoe.network.slowdown import Slowdown
 from rackmoe.network.two_batch import TwoBatchPlan, two_batch_step
 from rackmoe.records import Table
@@ -181,7 +181,7 @@ class StepLaw:
         return PlannedStep(
             times=tuple(times),
             plan=plan,
-            parts_s=_parts_s(times, plan),
+            parts_s=mean_parts_s(times, plan=plan),
             totals=totals[0] if len(totals) == 1 else totals[0].joined(totals[1]),
             host_step_s=self._host_step_s(batch),
             host_gap_s=self._host.gap_s.value
@@ -221,7 +221,7 @@ class StepLaw:
         if chunks is not None:
             rows = rows + batch.prefill_tokens
         routed = self._route(part)
-        _add_counts(self.expert_counts, routed.expert_counts)
+        add_counts(self.expert_counts, routed.expert_counts)
         times, attention_s = self._times(batch, rows=rows, chunks=chunks, routed=routed)
         sent = self._exchanges.sent_bytes(routed, tokens=rows)
         work = self._work.total(batch, chunks=chunks, routed=routed, logits=_logits(batch))
@@ -231,7 +231,7 @@ class StepLaw:
             scale_up_bytes=sent[0],
             scale_out_bytes=sent[1],
             attention_s=attention_s,
-            imbalance=_mean(routed.imbalance()),
+            imbalance=mean_of(routed.imbalance()),
             port_bytes=self._exchanges.port_bytes(routed, tokens=rows),
         )
         return times, total
@@ -317,7 +317,7 @@ class StepLaw:
         dispatch, combine = self._exchanges.expert_exchanges(routed, tokens=rows)
         times = LayerTimes(
             pre_s=pre_s,
-            shared_s=_in_all_layers(shared_s, len(pre_s)),
+            shared_s=in_all_layers(shared_s, n_layers=len(pre_s)),
             expert_s=self._expert_s(routed, rows),
             dispatch=dispatch,
             combine=combine,
@@ -357,26 +357,6 @@ class StepLaw:
         return tail_s if self.shape.tp == 1 else np.repeat(tail_s, self.shape.tp)
 
 
-@njit(cache=True)
-def _add_counts(total: NDArray[np.int64], counts: NDArray[np.int32]) -> None:
-    """Add counts to their total; NumPy would convert them first."""
-    for row in range(total.shape[0]):
-        for column in range(total.shape[1]):
-            total[row, column] += counts[row, column]
-
-
-def _in_all_layers(values: NDArray[np.float64], n_layers: int) -> NDArray[np.float64]:
-    """Return rows that are all alike."""
-    out = np.empty((n_layers, len(values)))
-    out[:] = values
-    return out
-
-
-def _mean(values: NDArray[np.float64]) -> float:
-    # the method of the array costs more than the sum of so few
-    return float(np.add.reduce(values)) / len(values)
-
-
 def _logits(batch: StepBatch) -> NDArray[np.int64]:
     """Return the tokens of each attention group that go through the head."""
     if not batch.chunks:
@@ -398,22 +378,3 @@ def _recorded_outputs(routing: RoutingSource) -> tuple[NDArray[np.int64], NDArra
     rows = np.concatenate([np.arange(first, first + n) for first, n in spans.tolist()])
     lengths = spans[:, 1]
     return rows, np.cumsum(lengths) - lengths
-
-
-def _parts_s(times: list[LayerTimes], plan: StepPlan | TwoBatchPlan) -> NDArray[np.float64]:
-    """Return where the time of the ranks went, on average.
-
-    Two overlapped micro-batches hide most of their communication; what is left
-    beside the computation is booked as dispatch.
-    """
-    if isinstance(plan, StepPlan):
-        parts: NDArray[np.float64] = np.add.reduce(plan.parts_s, axis=1) / len(plan.end_s)
-        return parts
-    parts = np.zeros(len(StepPart))
-    for one in times:
-        parts[StepPart.PRE] += one.pre_s.mean(axis=1).sum()
-        parts[StepPart.SHARED] += one.shared_s.mean(axis=1).sum()
-        parts[StepPart.EXPERT] += one.expert_s.mean(axis=1).sum()
-    parts[StepPart.TAIL] = plan.tail_s.sum(axis=0).mean()
-    parts[StepPart.DISPATCH] = plan.end_s.mean() - parts.sum()
-    return parts

@@ -121,9 +121,8 @@ def gather_expected(
     n_layers, n_ranks = rank_load.shape
     per = slot_expert.shape[1] // n_ranks
     for layer in range(n_layers):
-        for expert in range(added.shape[1]):
-            counts[layer, expert] += added[layer, expert]
-            expected[layer, expert] += added[layer, expert]
+        counts[layer] += added[layer]
+        expected[layer] += added[layer]
         for rank in range(n_ranks):
             load = 0.0
             for slot in range(rank * per, (rank + 1) * per):

@@ -385,7 +385,6 @@ class Batcher:
 
     def _preempt(self) -> tuple[Preempted, ...]:
         """Evict the latest sequences of the groups that cannot grow by one token."""
-        # lists: the array methods cost more than so few numbers
         if min(self.free_blocks.tolist()) >= self._growth_blocks():
             return ()
         evicted = evict_latest(
