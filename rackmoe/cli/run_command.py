@@ -194,7 +194,11 @@ def _write_comparison(stage: Path, outcomes: "Sequence[Outcome]", *, has_figures
 
 
 def _print(outcomes: "Sequence[Outcome]", *, form: TableFormat) -> None:
-    from rackmoe.report.comparison import comparison_tables, render_comparison
+    from rackmoe.report.comparison import (
+        comparison_tables,
+        render_comparison,
+        validity_lines,
+    )
 
     if form is not TableFormat.TABLE:
         echo_text(render_comparison(outcomes, form=form))
@@ -203,6 +207,8 @@ def _print(outcomes: "Sequence[Outcome]", *, form: TableFormat) -> None:
         echo_table(figures)
         echo_text("\n")
         echo_table(parts)
+        for line in validity_lines(outcomes):
+            echo_text(f"\n{line}")
     for one in outcomes:
         echo_warnings(one.name, warnings=one.warnings)
 

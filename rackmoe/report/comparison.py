@@ -26,6 +26,7 @@ __all__ = [
     "full_comparison_frame",
     "labels_of",
     "render_comparison",
+    "validity_lines",
 ]
 
 _RATIO = "{base} / {other}"
@@ -205,10 +206,31 @@ def render_comparison(
     if form is TableFormat.CSV:
         return render_frame(full_comparison_frame(outcomes), form=form)
     gap = "\n"
-    return gap.join(
+    tables = [
         table.markdown() if form is TableFormat.MD else table.aligned()
         for table in comparison_tables(outcomes)
-    )
+    ]
+    return gap.join([*tables, *validity_lines(outcomes)])
+
+
+def validity_lines(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return how far the figures of each run can be trusted.
+
+    Parameters
+    ----------
+    outcomes : sequence of Outcome
+        The runs.
+
+    Returns
+    -------
+    list of str
+        A line for each run that says it, with a newline at its end.
+    """
+    return [
+        f"Validity of {one.name}: {one.provenance['validity']}.\n"
+        for one in outcomes
+        if "validity" in one.provenance
+    ]
 
 
 def comparison_tables(outcomes: Sequence[Outcome]) -> tuple[TextTable, TextTable]:

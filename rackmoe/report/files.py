@@ -19,6 +19,7 @@ from rackmoe.report.fabric import hot_links_of
 from rackmoe.report.plain import digest_of, json_text, to_plain
 from rackmoe.report.timeline import write_timeline
 from rackmoe.simulation import Result
+from rackmoe.study.validation.validity import run_validity
 
 __all__ = ["RESULT_SCHEMA", "fill_folder", "result_data", "staged_folder", "write_result"]
 
@@ -159,7 +160,7 @@ def result_data(result: Result, *, probes: Sequence[object] = ()) -> dict[str, o
     -------
     dict of str to object
         ``inputs`` holds the resolved scenario, hardware, model and backend in SI units;
-        ``digests`` the SHA-256 of each.
+        ``digests`` the SHA-256 of each; ``validity`` the nearest measured points.
     """
     scenario = result.scenario
     inputs = {
@@ -183,6 +184,7 @@ def result_data(result: Result, *, probes: Sequence[object] = ()) -> dict[str, o
         "n_arrived": result.run.n_arrived,
         "n_unfinished": result.run.n_unfinished,
         "end_s": result.run.end_s,
+        "validity": to_plain(run_validity(result).as_dict()),
         "warnings": list(result.warnings),
         "provenance": to_plain(result.provenance),
         "probes": to_plain(list(probes)),

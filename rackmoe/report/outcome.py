@@ -10,6 +10,7 @@ from rackmoe.metrics.breakdown import step_breakdown
 from rackmoe.metrics.latency import LATENCIES, request_latencies
 from rackmoe.metrics.window import arrived_within
 from rackmoe.simulation import Result
+from rackmoe.study.validation.validity import run_validity
 
 __all__ = ["Outcome", "outcome_of"]
 
@@ -33,7 +34,8 @@ class Outcome:
     warnings : tuple of str
         What a reader of the figures has to know.
     provenance : mapping of str to str
-        Where traffic and routing come from.
+        Where traffic and routing come from, and under ``validity`` how the nearest measured
+        points compare.
     breakdown : DataFrame
         Time of each part of the steps by pool (`step_breakdown`).
     latencies : DataFrame
@@ -82,7 +84,7 @@ def outcome_of(result: Result) -> Outcome:
         n_gpus=scenario.n_gpus,
         summary=dict(result.summary),
         warnings=tuple(result.warnings),
-        provenance=dict(result.provenance),
+        provenance={**result.provenance, "validity": run_validity(result).statement},
         breakdown=step_breakdown(result.to_frame("steps"), window=result.window),
         latencies=latencies.reset_index(drop=True),
         expert_loads=_expert_loads(result.to_frame("experts")),

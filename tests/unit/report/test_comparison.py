@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -14,6 +15,7 @@ from rackmoe.report.comparison import (
     full_comparison_frame,
     labels_of,
     render_comparison,
+    validity_lines,
 )
 from rackmoe.report.text import TableFormat
 
@@ -112,3 +114,11 @@ def test_runs_with_one_name_are_refused(make_outcome):
         comparison_frame([make_outcome(), make_outcome()])
     with pytest.raises(ConfigError, match="no results"):
         compare_table()
+
+
+def test_every_run_says_how_far_it_can_be_trusted(make_outcome):
+    trusted = dataclasses.replace(make_outcome("a"), provenance={"validity": "Off by TPOT 9%"})
+    silent = dataclasses.replace(make_outcome("b"), provenance={})
+    assert validity_lines([trusted, silent]) == ["Validity of a: Off by TPOT 9%.\n"]
+    text = render_comparison([trusted], form=TableFormat.MD)
+    assert text.endswith("\n\nValidity of a: Off by TPOT 9%.\n")

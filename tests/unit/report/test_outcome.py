@@ -1,6 +1,7 @@
 import pytest
 
 from rackmoe.report.outcome import outcome_of
+from rackmoe.study.validation.validity import run_validity
 
 
 def test_outcome_holds_figures_latencies_breakdown_and_loads(make_result):
@@ -27,3 +28,10 @@ def test_breakdown_is_by_pool_and_per_step(make_result):
     breakdown = outcome_of(make_result()).breakdown.set_index(["pool", "part"])
     assert breakdown.loc[("decode", "expert"), "time_per_step_s"] == pytest.approx(0.03, rel=1e-12)
     assert set(breakdown.index.get_level_values("pool")) == {"prefill", "decode"}
+
+
+def test_an_outcome_says_how_far_it_can_be_trusted(make_result):
+    result = make_result()
+    told = outcome_of(result).provenance
+    assert told["validity"] == run_validity(result).statement
+    assert told["traffic"] == "closed loop of 2 requests"
