@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from rackmoe.engine.run import EngineRun, Progress, run_engine
 from rackmoe.hardware.profile import assumed_leaves, load_profile
@@ -12,6 +13,7 @@ from rackmoe.metrics.applications import application_figures, joint_goodput
 from rackmoe.metrics.checks import check_power, check_requests, check_steps
 from rackmoe.metrics.cost import cost_figures
 from rackmoe.metrics.energy import energy_figures
+from rackmoe.metrics.fleet import fleet_figures, released_gpus
 from rackmoe.metrics.goodput import Slo
 from rackmoe.metrics.rack_power import MachinePower, machine_power
 from rackmoe.metrics.stability import stability_warnings
@@ -65,7 +67,7 @@ class Result:
         Parameters
         ----------
         name : str
-            ``requests``, ``steps``, ``links``, ``experts`` or ``power``.
+            ``requests``, ``steps``, ``links``, ``experts``, ``power`` or ``replicas``.
 
         Returns
         -------
@@ -127,7 +129,7 @@ def simulate(scenario: Scenario, *, seed: int = 0, progress: Progress | None = N
     )
     applications = _applications(scenario, requests, window)
     summary |= joint_goodput(applications) if applications else {}
-    summary |= run.figures
+    summary |= {**run.figures, **_fleet_figures(scenario, run, window)}
     power = _power(scenario, run, steps, window)
     power.write(run.records.power, window=window)
     check_power(run.records.to_frame("power"))
@@ -140,7 +142,7 @@ def simulate(scenario: Scenario, *, seed: int = 0, progress: Progress | None = N
     )
     summary |= cost_figures(
         summary,
-        n_gpus=scenario.n_gpus,
+        n_gpus=scenario.n_gpus - _released_gpus(scenario, run, window),
         usd_per_gpu_hour=scenario.machine.prices.rental_usd_per_h,
     )
     return Result(
@@ -203,6 +205,31 @@ def _fleet(scenario: Scenario) -> Fleet:
     )
 
 
+def _fleet_figures(scenario: Scenario, run: EngineRun, window: Window) -> dict[str, float]:
+    """Return what replicas did, where they come and go."""
+    deployment = scenario.document.deployment
+    if not deployment.autoscaling and deployment.start_up is None:
+        return {}
+    replicas = run.records.to_frame("replicas")
+    return fleet_figures(replicas, gpus_of_replica=_gpus_of_replica(run), window=window)
+
+
+def _released_gpus(scenario: Scenario, run: EngineRun, window: Window) -> float:
+    """Return the GPUs of inactive replicas that are not paid for, on average."""
+    choices = scenario.document.deployment.autoscaling
+    pools = frozenset(role for role, one in choices.items() if one.inactive == "released")
+    if not pools:
+        return 0
+    replicas = run.records.to_frame("replicas")
+    gpus = _gpus_of_replica(run)
+    return released_gpus(replicas, gpus_of_replica=gpus, window=window, pools=pools)
+
+
+def _gpus_of_replica(run: EngineRun) -> NDArray[np.int64]:
+    gpus = [run.plans[pool].pool.n_gpus_per_replica for pool in run.replica_pools]
+    return np.array(gpus, dtype=np.int64)
+
+
 def _limits(ttft_s: float | None, tpot_s: float | None, e2e_s: float | None) -> Slo | None:
     if ttft_s is None and tpot_s is None and e2e_s is None:
         return None
@@ -213,11 +240,10 @@ def _limits(ttft_s: float | None, tpot_s: float | None, e2e_s: float | None) -> 
 def _power(
     scenario: Scenario, run: EngineRun, steps: pd.DataFrame, window: Window
 ) -> MachinePower:
-    gpus = [run.plans[pool].pool.n_gpus_per_replica for pool in run.replica_pools]
     return machine_power(
         steps,
         machine=scenario.machine,
-        gpus_of_replica=np.array(gpus, dtype=np.int64),
+        gpus_of_replica=_gpus_of_replica(run),
         n_gpus=scenario.n_gpus,
         window=window,
     )

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 import simpy
 
 from rackmoe.engine.audit import Audit
-from rackmoe.engine.faults import Faults
+from rackmoe.engine.faults import Faults, Service
 from rackmoe.engine.interconnect import Interconnect
 from rackmoe.engine.kv_links import build_kv_links
 from rackmoe.engine.planned import PlannedStep
 from rackmoe.engine.pool_plan import PoolPlan
-from rackmoe.engine.rack import Rack
 from rackmoe.engine.replica import Replica
 from rackmoe.engine.replica_ports import ReplicaPorts
 from rackmoe.engine.shipments import Shipments
@@ -61,14 +60,14 @@ class FabricRun:
         self._audits: dict[int, Audit] = {}
         self._validity = _Validity()
 
-    def attach(self, replicas: Sequence[Replica], *, rack: Rack, streams: Streams) -> None:
+    def attach(self, replicas: Sequence[Replica], *, rack: Service, streams: Streams) -> None:
         """Couple the replicas with their ports, and put the faults on the clock.
 
         Parameters
         ----------
         replicas : sequence of Replica
             In the order of the pools.
-        rack : Rack
+        rack : Service
             Takes failed replicas out.
         streams : Streams
             Random streams of the run.

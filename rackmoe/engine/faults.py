@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import simpy
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rackmoe.engine.clock import now_ps, to_ps, to_s
 from rackmoe.engine.interconnect import Interconnect
-from rackmoe.engine.rack import Rack
+from rackmoe.engine.replica import Replica
 from rackmoe.engine.replica_ports import ReplicaPorts
 from rackmoe.engine.shipments import Shipments
 from rackmoe.errors import ConfigError
@@ -18,7 +18,17 @@ from rackmoe.hardware.machine import Machine
 from rackmoe.scenario.simulation import Fault, FaultKind
 from rackmoe.streams import Streams
 
-__all__ = ["Damage", "Faults", "damage_of"]
+__all__ = ["Damage", "Faults", "Service", "damage_of"]
+
+
+class Service(Protocol):
+    """Who takes replicas out of service and back."""
+
+    def take_out(self, replica: Replica) -> None:
+        """Let a replica fail."""
+
+    def put_back(self, replica: Replica) -> None:
+        """Let a repaired replica serve again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +65,7 @@ class Faults:
         The fabric.
     machine : Machine
         Failure rates, repair time and switch trays.
-    rack : Rack
+    rack : Service
         Takes replicas out and puts them back.
     ports : sequence of ReplicaPorts
         The ports of all replicas.
@@ -77,7 +87,7 @@ class Faults:
         net: Interconnect,
         *,
         machine: Machine,
-        rack: Rack,
+        rack: Service,
         ports: Sequence[ReplicaPorts],
         shipments: Shipments,
         streams: Streams,
@@ -173,11 +183,11 @@ class Faults:
         now = now_ps(self._env)
         down = [bool(is_dead[one.gpus].any()) or one.is_cut_off for one in self._ports]
         for one, is_down in zip(self._ports, down, strict=True):
-            if is_down and one.replica.is_up:
+            if is_down and one.replica.index not in self._out_since:
                 self._out_since[one.replica.index] = now
                 self._rack.take_out(one.replica)
         for one, is_down in zip(self._ports, down, strict=True):
-            if not is_down and not one.replica.is_up:
+            if not is_down and one.replica.index in self._out_since:
                 self._out_ps += now - self._out_since.pop(one.replica.index)
                 self._rack.put_back(one.replica)
 

@@ -195,6 +195,10 @@ class Rack:
             One that was taken out.
         """
         replica.repair()
+        self.refill()
+
+    def refill(self) -> None:
+        """Give the requests that wait for a replica to those that are there now."""
         stranded, self._stranded = self._stranded, deque()
         for request in stranded:
             self._enqueue(request)
@@ -234,6 +238,18 @@ class Rack:
         n_tokens = self._ledger.context(request)
         target, group = self._router.choose(up, request=request, n_tokens=n_tokens)
         target.enqueue(request, n_tokens=n_tokens, is_urgent=is_urgent, group=group)
+
+    def n_outside(self, pool: Pool) -> int:
+        """Return the requests that wait for a pool, but in none of its replicas.
+
+        Parameters
+        ----------
+        pool : Pool
+            The pool.
+        """
+        if pool is Pool.DECODE:
+            return len(self._handed_over)
+        return len(self._stranded) + (len(self._handed_over) if self._is_prefilled else 0)
 
     # ------------------------------------------------------------------ internals
     @property

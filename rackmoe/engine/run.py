@@ -13,6 +13,7 @@ from rackmoe.engine.assembly import build_replicas, plan_pool
 from rackmoe.engine.client import ClosedLoopClient, MeasuredRequests, OpenLoopClient
 from rackmoe.engine.clock import PICOSECONDS_PER_S, now_ps, to_ps, to_s
 from rackmoe.engine.fabric_run import FabricRun
+from rackmoe.engine.fleet_run import FleetRun
 from rackmoe.engine.interconnect import HotLink, hot_links
 from rackmoe.engine.ledger import Ledger
 from rackmoe.engine.pool_plan import PoolPlan
@@ -139,12 +140,21 @@ def run_engine(
     )
     replicas = build_replicas(env, plans=plans, ledger=ledger, steps=records.steps, hooks=rack)
     rack.install(replicas)
-    rack.swap = build_swap(scenario, net=fabric.net, plans=plans)
-    fabric.attach(replicas, rack=rack, streams=streams)
+    rack.swap = build_swap(scenario, shipments=fabric.shipments, plans=plans)
+    fleet = FleetRun(
+        env,
+        rack=rack,
+        replicas=replicas,
+        plans=plans,
+        deployment=scenario.document.deployment,
+        shipments=fabric.shipments,
+    )
+    fabric.attach(replicas, rack=fleet.fleet, streams=streams)
     cache_warnings = install_prefix_caches(
         replicas, requests=requests, choice=scenario.document.prefix_cache
     )
     _set_priorities(replicas, scenario, requests)
+    fleet.begin()
     client = _client(env, scenario, requests=requests, ledger=ledger, submit=rack.submit)
     if progress is not None:
         _report(env, measured, progress)
@@ -156,6 +166,7 @@ def run_engine(
         replica.settle()
     ledger.write(records.requests)
     fabric.write(records.links)
+    fleet.fleet.write(records.replicas)
     for plan in plans:
         plan.law.write_experts(records.experts)
     pools = tuple(names.index(r.pool.name.lower()) for r in replicas)
@@ -171,7 +182,7 @@ def run_engine(
             *_warnings(ledger, n_unfinished=measured.n_left),
             *fabric.warnings(),
         ),
-        notes=fabric.notes() | _router_note(router),
+        notes=fabric.notes() | fleet.notes() | _router_note(router),
         hot_links=hot_links(records.links),
         figures={} if rack.swap is None else rack.swap.figures,
     )

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import simpy
 
-from rackmoe.engine.clock import to_ps
-from rackmoe.engine.interconnect import Interconnect
 from rackmoe.engine.pool_plan import PoolPlan
 from rackmoe.engine.replica import Replica
+from rackmoe.engine.shipments import HOST, Shipments
 from rackmoe.errors import CapacityError
 from rackmoe.network.arbitration import TrafficClass
 from rackmoe.records import Pool
@@ -60,12 +59,10 @@ class HostSwap:
 
     Parameters
     ----------
-    net : Interconnect
-        The links.
+    shipments : Shipments
+        Moves the caches.
     shapes : mapping of Pool to SwapShape
         Of each pool that decodes.
-    latency_s : float
-        From a GPU to its CPU, or back. [s]
 
     Attributes
     ----------
@@ -75,12 +72,9 @@ class HostSwap:
         What was copied. [B]
     """
 
-    def __init__(
-        self, net: Interconnect, *, shapes: Mapping[Pool, SwapShape], latency_s: float
-    ) -> None:
-        self._net = net
+    def __init__(self, shipments: Shipments, *, shapes: Mapping[Pool, SwapShape]) -> None:
+        self._shipments = shipments
         self._shapes = shapes
-        self._latency_ps = to_ps(latency_s)
         self._saved: dict[int, list[_Saved]] = {}
         self._hosts: dict[int, HostCache] = {}
         self.n_out = self.n_in = self.n_refused = 0
@@ -203,24 +197,16 @@ class HostSwap:
         n_blocks = replica.batcher.limits.blocks(one.context)
         n_bytes = n_blocks * shape.block_bytes + shape.window_bytes
         first = replica.first_gpu + one.group * replica.tp
-        net = self._net
-        net.sample()
-        copies = [
-            net.fabric.transfer(
-                net.links.host_path(gpu, is_to_host=is_to_host),
-                n_bytes=n_bytes,
-                traffic_class=TrafficClass.KV,
-            )
-            for gpu in range(first, first + replica.tp)
-        ]
-        latency = net.env.timeout(self._latency_ps)
-        return net.env.all_of([latency, *copies]), n_bytes * replica.tp
+        gpus = range(first, first + replica.tp)
+        pairs = [(gpu, HOST) if is_to_host else (HOST, gpu) for gpu in gpus]
+        loads_bytes = dict.fromkeys(pairs, n_bytes)
+        done = self._shipments.ship(loads_bytes, traffic_class=TrafficClass.KV)
+        return done, n_bytes * replica.tp
 
     def _is_known(self, one: _Saved) -> bool:
         return one in self._saved.get(one.replica.index, ())
 
     def _arrived(self, one: _Saved) -> None:
-        self._net.sample()
         if self._is_known(one):
             one.is_there = True
             self.resume(one.replica)
@@ -233,7 +219,6 @@ class HostSwap:
         done.callbacks.append(lambda _: self._returned(one))
 
     def _returned(self, one: _Saved) -> None:
-        self._net.sample()
         if not self._is_known(one):
             return
         self._saved[one.replica.index].remove(one)
@@ -248,7 +233,7 @@ class HostSwap:
 
 
 def build_swap(
-    scenario: Scenario, *, net: Interconnect, plans: Iterable[PoolPlan]
+    scenario: Scenario, *, shipments: Shipments, plans: Iterable[PoolPlan]
 ) -> HostSwap | None:
     """Return the way to host memory, where a scenario wants it.
 
@@ -256,8 +241,8 @@ def build_swap(
     ----------
     scenario : Scenario
         The scenario.
-    net : Interconnect
-        The links.
+    shipments : Shipments
+        Moves the caches.
     plans : iterable of PoolPlan
         Its pools.
 
@@ -297,4 +282,4 @@ def build_swap(
             window_bytes=plan.memory.window_bytes,
             host_blocks=int(wanted_bytes // block_bytes),
         )
-    return HostSwap(net, shapes=shapes, latency_s=host.link_latency_s)
+    return HostSwap(shipments, shapes=shapes)

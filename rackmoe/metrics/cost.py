@@ -62,7 +62,7 @@ def gpu_cost_usd_per_h(
 
 
 def cost_figures(
-    figures: Mapping[str, float], *, n_gpus: int, usd_per_gpu_hour: float
+    figures: Mapping[str, float], *, n_gpus: float, usd_per_gpu_hour: float
 ) -> dict[str, float]:
     """Return the cost of a million tokens.
 
@@ -70,8 +70,8 @@ def cost_figures(
     ----------
     figures : mapping of str to float
         ``output_tokens_per_s`` and ``total_tokens_per_s``. [1/s]
-    n_gpus : int
-        GPUs that are paid for.
+    n_gpus : float
+        GPUs that are paid for, on average.
     usd_per_gpu_hour : float
         Rent, or the result of `gpu_cost_usd_per_h`. [USD/h]
 

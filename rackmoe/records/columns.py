@@ -10,12 +10,14 @@ __all__ = [
     "EXPERT_COLUMNS",
     "LINK_COLUMNS",
     "POWER_COLUMNS",
+    "REPLICA_COLUMNS",
     "REQUEST_COLUMNS",
     "STEP_COLUMNS",
     "TABLES",
     "Column",
     "Part",
     "Pool",
+    "ServiceState",
     "State",
     "Tier",
 ]
@@ -36,6 +38,16 @@ class State(IntEnum):
     RUNNING = 1
     DONE = 2
     REJECTED = 3
+
+
+class ServiceState(IntEnum):
+    """What a replica is doing, whether requests are there or not."""
+
+    SERVING = 0
+    LOADING = 1
+    DRAINING = 2
+    OFF = 3
+    FAILED = 4
 
 
 class Tier(IntEnum):
@@ -189,6 +201,14 @@ POWER_COLUMNS = (
     _real("energy_j", "J", "energy of the interval"),
 )
 
+REPLICA_COLUMNS = (
+    _count("replica", "number of the replica"),
+    _label("pool", Pool, "pool of that replica"),
+    _label("state", ServiceState, "whether it serves, loads weights, drains, is off or failed"),
+    _real("start_s", "s", "since when"),
+    _real("duration_s", "s", "how long, at most to the end of the run"),
+)
+
 TABLES: Mapping[str, tuple[Column, ...]] = MappingProxyType(
     {
         "requests": REQUEST_COLUMNS,
@@ -196,6 +216,7 @@ TABLES: Mapping[str, tuple[Column, ...]] = MappingProxyType(
         "links": LINK_COLUMNS,
         "experts": EXPERT_COLUMNS,
         "power": POWER_COLUMNS,
+        "replicas": REPLICA_COLUMNS,
     }
 )
 """Columns of every table of a run, by table name."""

@@ -27,7 +27,7 @@ RESULT_SCHEMA = "rackmoe/result/1"
 
 _MAIN_FILE = "result.json"
 _CSV_TABLES = ("requests", "experts", "links", "power")
-_CSV_SUMS = ("summary", "breakdown", "hot_links")
+_CSV_SUMS = ("replicas", "summary", "breakdown", "hot_links")
 _BLOCK_BYTES = 1 << 20
 
 
@@ -135,9 +135,16 @@ def fill_folder(
     for name in _CSV_TABLES:
         _write_csv(tables[name], folder / f"{name}.csv")
     _write_csv(hot_links_of(result), folder / "hot_links.csv")
+    if tables["replicas"]["replica"].duplicated().any():
+        _write_csv(tables["replicas"], folder / "replicas.csv")
     _write_csv(_summary_frame(result.summary), folder / "summary.csv")
     _write_csv(step_breakdown(tables["steps"], window=result.window), folder / "breakdown.csv")
-    write_timeline(folder / "timeline.json.gz", steps=tables["steps"], requests=tables["requests"])
+    write_timeline(
+        folder / "timeline.json.gz",
+        steps=tables["steps"],
+        requests=tables["requests"],
+        replicas=tables["replicas"],
+    )
     if parquet:
         for name, table in tables.items():
             table.to_parquet(folder / f"{name}.parquet", index=False)

@@ -19,7 +19,7 @@ _NS_PER_S = 1e9
 _NS_PER_US = 1000
 _COMPRESSION = 6
 # One process of the trace for each kind of lane.
-_STEPS, _TRANSFERS, _REQUESTS = 1, 2, 3
+_STEPS, _TRANSFERS, _REQUESTS, _STATES = 1, 2, 3, 4
 _STEP_ARGUMENTS = (
     "n_decode_tokens",
     "n_prefill_tokens",
@@ -29,7 +29,13 @@ _STEP_ARGUMENTS = (
 )
 
 
-def write_timeline(path: Path, *, steps: pd.DataFrame, requests: pd.DataFrame) -> None:
+def write_timeline(
+    path: Path,
+    *,
+    steps: pd.DataFrame,
+    requests: pd.DataFrame,
+    replicas: pd.DataFrame | None = None,
+) -> None:
     """Write the trace of a run, compressed, one event after the other.
 
     Parameters
@@ -40,6 +46,8 @@ def write_timeline(path: Path, *, steps: pd.DataFrame, requests: pd.DataFrame) -
         Steps of the run (`STEP_COLUMNS`).
     requests : DataFrame
         Requests of the run (`REQUEST_COLUMNS`).
+    replicas : DataFrame, optional
+        What each replica was from when to when (`REPLICA_COLUMNS`).
     """
     with (
         path.open("wb") as file,
@@ -49,13 +57,15 @@ def write_timeline(path: Path, *, steps: pd.DataFrame, requests: pd.DataFrame) -
     ):
         packed.write(b'{"displayTimeUnit":"ms","traceEvents":[')
         separator = b"\n"
-        for event in timeline_events(steps, requests=requests):
+        for event in timeline_events(steps, requests=requests, replicas=replicas):
             packed.write(separator + json.dumps(event, separators=(",", ":")).encode())
             separator = b",\n"
         packed.write(b"\n]}\n")
 
 
-def timeline_events(steps: pd.DataFrame, *, requests: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def timeline_events(
+    steps: pd.DataFrame, *, requests: pd.DataFrame, replicas: pd.DataFrame | None = None
+) -> Iterator[dict[str, Any]]:
     """Yield the events of a trace.
 
     Parameters
@@ -64,6 +74,8 @@ def timeline_events(steps: pd.DataFrame, *, requests: pd.DataFrame) -> Iterator[
         Steps of the run (`STEP_COLUMNS`).
     requests : DataFrame
         Requests of the run (`REQUEST_COLUMNS`).
+    replicas : DataFrame, optional
+        What each replica was from when to when (`REPLICA_COLUMNS`); shown where one changed.
 
     Yields
     ------
@@ -78,6 +90,8 @@ def timeline_events(steps: pd.DataFrame, *, requests: pd.DataFrame) -> Iterator[
     yield from _step_events(steps)
     yield from _transfer_events(requests)
     yield from _population_events(requests)
+    if replicas is not None and replicas["replica"].duplicated().any():
+        yield from _state_events(replicas)
 
 
 def free_lanes(start_ns: NDArray[np.int64], *, end_ns: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -192,6 +206,26 @@ def _population_events(requests: pd.DataFrame) -> Iterator[dict[str, Any]]:
             "tid": 0,
             "ts": _us(at),
             "args": {"waiting": int(n_wait), "served": int(n_serve)},
+        }
+
+
+def _state_events(replicas: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yield from when to when each replica served, loaded its weights, or stood still."""
+    yield from _name_events("process_name", [(_STATES, 0, "replicas")])
+    start_ns, end_ns = _interval_ns(
+        replicas["start_s"], replicas["start_s"] + replicas["duration_s"]
+    )
+    numbers, pools = replicas["replica"].tolist(), replicas["pool"].astype(str).tolist()
+    for i, state in enumerate(replicas["state"].astype(str)):
+        yield {
+            "ph": "X",
+            "name": state,
+            "cat": pools[i],
+            "pid": _STATES,
+            "tid": numbers[i],
+            "ts": _us(start_ns[i]),
+            "dur": _us(end_ns[i] - start_ns[i]),
+            "args": {"pool": pools[i]},
         }
 
 

@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from rackmoe.scenario.autoscaling import Autoscaling, StartUp
 from rackmoe.scenario.policies import PreemptionChoice, RouterChoice
 from rackmoe.schema.documents import Document
 from rackmoe.schema.quantities import Fraction
@@ -89,6 +90,10 @@ class Deployment(Document):
         Which replica of a pool a request goes to.
     preemption : PreemptionChoice
         What happens to a sequence that has to give up its KV memory.
+    start_up : StartUp or None
+        What a replica does before it serves after a repair; nothing if absent.
+    autoscaling : dict of str to Autoscaling
+        When replicas of a pool are switched on and off, by role.
     """
 
     aggregated: Pool | None = None
@@ -96,6 +101,10 @@ class Deployment(Document):
     decode: Pool | None = None
     router: RouterChoice = Field(default_factory=RouterChoice)
     preemption: PreemptionChoice = Field(default_factory=PreemptionChoice)
+    start_up: StartUp | None = None
+    autoscaling: dict[Literal["aggregated", "prefill", "decode"], Autoscaling] = Field(
+        default_factory=dict
+    )
 
     @model_validator(mode="after")
     def _check_pools(self) -> Self:
@@ -105,6 +114,27 @@ class Deployment(Document):
         if split and (self.prefill is None or self.decode is None):
             missing = "decode" if self.decode is None else "prefill"
             raise ValueError(f"'{missing}' is missing; a split deployment has both pools")
+        return self
+
+    @model_validator(mode="after")
+    def _check_autoscaling(self) -> Self:
+        for role, choice in self.autoscaling.items():
+            if role not in self.pools:
+                raise ValueError(
+                    f"autoscaling.{role}: there is no such pool; expected one of "
+                    f"{', '.join(self.pools)}; rename it"
+                )
+            there, wanted = self.pools[role].replicas, choice.start_replicas or choice.min_replicas
+            if wanted > there:
+                raise ValueError(
+                    f"autoscaling.{role}: {wanted} replicas at the start; the pool has GPUs for "
+                    f"{there}; raise {role}.replicas or lower it"
+                )
+        if self.autoscaling and self.start_up is None:
+            raise ValueError(
+                "autoscaling: replicas load their weights when they are switched on; "
+                "write start_up: {weights_from: host, delay: 30 s} or the like"
+            )
         return self
 
     @property

@@ -8,6 +8,7 @@ from strategies import Case, Shape, build
 from rackmoe.engine.assembly import plan_pool
 from rackmoe.engine.interconnect import Interconnect
 from rackmoe.engine.routing_sources import RoutingInputs
+from rackmoe.engine.shipments import Shipments
 from rackmoe.engine.swap import HostSwap, SwapShape, build_swap
 from rackmoe.errors import CapacityError
 from rackmoe.hardware.profile import load_machine
@@ -17,7 +18,6 @@ from rackmoe.serving.batching import Batcher, BatchLimits, Preempted
 from rackmoe.streams import Streams
 
 BLOCK_BYTES = 1e9
-LATENCY_S = 1e-6
 
 
 class Noted:
@@ -46,9 +46,10 @@ class Noted:
 class World:
     def __init__(self, *, host_blocks=10):
         self.env = simpy.Environment(initial_time=0)
-        self.net = Interconnect(self.env, machine=load_machine("gb200_nvl72"), n_gpus=4)
+        machine = load_machine("gb200_nvl72")
+        self.net = Interconnect(self.env, machine=machine, n_gpus=4)
         shape = SwapShape(block_bytes=BLOCK_BYTES, window_bytes=0.0, host_blocks=host_blocks)
-        self.swap = HostSwap(self.net, shapes={Pool.AGGREGATED: shape}, latency_s=LATENCY_S)
+        self.swap = HostSwap(Shipments(self.net, machine=machine), shapes={Pool.AGGREGATED: shape})
 
     def rate_bytes_per_s(self):
         return float(self.net.links.capacity_bytes_per_s[self.net.links.host[0, 0]])
@@ -65,13 +66,13 @@ def test_a_cache_goes_out_and_back_at_the_speed_of_the_link():
     assert world.swap.is_waited_for(replica)
     one_s = 3 * BLOCK_BYTES / world.rate_bytes_per_s()
     world.env.run(until=done)
-    assert world.env.now / 1e12 == pytest.approx(one_s, rel=1e-6)
+    assert world.env.now / 1e12 == pytest.approx(one_s, rel=1e-4)
     # there is room: it comes back at once, and prompts may start again
     assert not replica.batcher.holds_prompts
     assert replica.batcher.held_blocks.tolist() == [3]
     world.env.run()
     assert replica.joined == [(3, 0)]
-    assert world.env.now / 1e12 == pytest.approx(2 * one_s, rel=1e-6)
+    assert world.env.now / 1e12 == pytest.approx(2 * one_s, rel=1e-4)
     assert world.swap.hosts[0].free_blocks.tolist() == [10]
     assert world.swap.figures == {
         "n_swaps": 1.0,
@@ -86,7 +87,7 @@ def test_two_caches_share_the_link():
     reads = [world.swap.save(replica, victim=victim(request, 20)) for request in range(2)]
     world.env.run(until=world.env.all_of(reads))
     assert world.env.now / 1e12 == pytest.approx(
-        4 * BLOCK_BYTES / world.rate_bytes_per_s(), rel=1e-6
+        4 * BLOCK_BYTES / world.rate_bytes_per_s(), rel=1e-4
     )
 
 
@@ -95,7 +96,7 @@ def test_every_gpu_of_a_group_copies_its_share():
     done = world.swap.save(replica, victim=victim(0, 10))
     world.env.run(until=done)
     assert world.swap.out_bytes == 2 * BLOCK_BYTES
-    assert world.env.now / 1e12 == pytest.approx(BLOCK_BYTES / world.rate_bytes_per_s(), rel=1e-6)
+    assert world.env.now / 1e12 == pytest.approx(BLOCK_BYTES / world.rate_bytes_per_s(), rel=1e-4)
 
 
 def test_they_come_back_in_order_of_priority_when_memory_is_freed():
@@ -160,7 +161,8 @@ def planned(folder, *, policy="swap", host_memory_bytes=None, offloads=False):
     routing = RoutingInputs(scenario, streams=Streams(0))
     plans = [plan_pool(scenario, name=name, routing=routing) for name in ("prefill", "decode")]
     net = Interconnect(simpy.Environment(initial_time=0), machine=scenario.machine, n_gpus=4)
-    return build_swap(scenario, net=net, plans=plans)
+    shipments = Shipments(net, machine=scenario.machine)
+    return build_swap(scenario, shipments=shipments, plans=plans)
 
 
 def test_a_scenario_asks_for_it(small_files):

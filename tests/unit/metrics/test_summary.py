@@ -1,8 +1,11 @@
+import numpy as np
+import pandas as pd
 import pytest
 
 from rackmoe.metrics.catalog import METRICS
 from rackmoe.metrics.cost import TokenPrices, cost_figures, revenue_figures
 from rackmoe.metrics.energy import energy_figures
+from rackmoe.metrics.fleet import fleet_figures
 from rackmoe.metrics.goodput import Slo
 from rackmoe.metrics.summary import summarize
 from rackmoe.metrics.throughput import Fleet
@@ -62,6 +65,11 @@ def test_every_figure_is_in_the_catalog(make_requests, make_steps) -> None:
         cost_usd_per_h=figures["cost_usd_per_h"],
         it_power_w=9.0,
     )
+    columns = ("replica", "pool", "state", "start_s", "duration_s")
+    replicas = pd.DataFrame([(0, "decode", "serving", 0.0, 9.0)], columns=columns)
+    figures |= fleet_figures(replicas, gpus_of_replica=np.array([6]), window=WINDOW)
+    # what the engine counts where a deployment swaps
+    figures |= dict.fromkeys(("n_swaps", "n_swaps_refused", "swap_out_bytes", "swap_in_bytes"), 0)
     assert set(figures) <= set(METRICS)
     # what is left are the quantities that the statistics are taken of
     assert set(METRICS) - set(figures) == {

@@ -3,6 +3,7 @@ import json
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -99,3 +100,14 @@ def test_lanes_never_overlap_and_are_as_few_as_possible(intervals):
     # an interval of no length still needs a place when others are under way
     most = max(int(((start <= at) & ((end > at) | (start == at))).sum()) for at in start)
     assert lanes.max() + 1 <= most
+
+
+def test_replicas_that_come_and_go_have_a_lane_each(frames):
+    columns = ["replica", "pool", "state", "start_s", "duration_s"]
+    rows = [(0, "aggregated", "serving", 0.0, 1.0), (0, "aggregated", "failed", 1.0, 0.5)]
+    for n_rows, names in ((1, []), (2, ["serving", "failed"])):
+        replicas = pd.DataFrame(rows[:n_rows], columns=columns)
+        events = timeline_events(frames["steps"], requests=frames["requests"], replicas=replicas)
+        found = [one for one in events if one["pid"] == 4 and one["ph"] == "X"]
+        assert [one["name"] for one in found] == names
+    assert (found[1]["ts"], found[1]["dur"], found[1]["tid"]) == (1e6, 5e5, 0)
