@@ -1,5 +1,7 @@
 """The replicas of a scenario, built from its laws and put on the clock."""
 
+from dataclasses import replace
+
 import numpy as np
 import simpy
 
@@ -22,6 +24,7 @@ from rackmoe.engine.pool_plan import PoolPlan
 from rackmoe.engine.replica import Replica, ReplicaHooks
 from rackmoe.engine.routing_sources import RoutingInputs
 from rackmoe.engine.step import ReplicaShape, StepLaw, StepSchedule
+from rackmoe.hardware.machine import Gpu
 from rackmoe.model.architecture import Window
 from rackmoe.model.attention import layer_groups
 from rackmoe.model.costs import dispatch_bytes
@@ -86,8 +89,8 @@ def plan_pool(
     )
     backend, arch = scenario.backend, scenario.arch
     laws = OperatorLaws(
-        scenario.machine.gpu,
-        _operators(scenario, pool, role=name),
+        _computing_gpu(scenario, pool, phase=_phase(scenario, name)),
+        _operators(scenario, pool, phase=_phase(scenario, name)),
     )
     dense = DenseWork(
         arch,
@@ -103,7 +106,7 @@ def plan_pool(
         laws=laws,
         dense=dense,
         routing=routing.source(pool, role=name),
-        exchanges=_exchanges(scenario, pool, role=name),
+        exchanges=_exchanges(scenario, pool, phase=_phase(scenario, name)),
         schedule=StepSchedule(
             host=_host(scenario, stream_s=held.stream_s),
             is_two_batch=pool.two_batch_overlap,
@@ -177,7 +180,31 @@ def _speculation(scenario: Scenario, pool: Pool, rng: np.random.Generator) -> Sp
     )
 
 
-def _operators(scenario: Scenario, pool: Pool, *, role: str) -> OperatorConstants:
+def _phase(scenario: Scenario, name: str) -> str:
+    """Return the phase whose kernels a pool runs; one that never decodes runs those of prompts."""
+    lengths = scenario.document.workload.lengths
+    has_one_token = lengths is not None and lengths.output == 1
+    return "prefill" if has_one_token else name
+
+
+def _computing_gpu(scenario: Scenario, pool: Pool, *, phase: str) -> Gpu:
+    """Return the GPU without the SMs that exchanges hold while they overlap with computing.
+
+    Engines that overlap two micro-batches give the exchange kernels their SMs for whole
+    steps, and tell the GEMM kernels to leave them alone.
+    """
+    gpu = scenario.machine.gpu
+    if not pool.two_batch_overlap or pool.attention_dp == 1:
+        return gpu
+    book = load_collectives(gpu.name)
+    family = _family(scenario, pool, phase=phase, book=book)
+    held = max((one.n_sms for one in book.exchanges if one.family is family), default=0)
+    left_frac = 1 - held / gpu.n_sms
+    peaks = {name: peak * left_frac for name, peak in gpu.peak_flop_per_s.items()}
+    return replace(gpu, n_sms=gpu.n_sms - held, peak_flop_per_s=peaks)
+
+
+def _operators(scenario: Scenario, pool: Pool, *, phase: str) -> OperatorConstants:
     choice = scenario.backend.operators
     if choice.is_compute_free:
         return free_constants()
@@ -188,7 +215,7 @@ def _operators(scenario: Scenario, pool: Pool, *, role: str) -> OperatorConstant
     elif pool.ep == 1:
         own = {}
     else:
-        is_prefill = role == "prefill"
+        is_prefill = phase == "prefill"
         own = choice.wide_prefill_kernels if is_prefill else choice.wide_decode_kernels
     return operator_constants(
         scenario.machine.gpu.name,
@@ -248,7 +275,7 @@ def _window(scenario: Scenario) -> Window | None:
     return windows[0] if windows else None
 
 
-def _exchanges(scenario: Scenario, pool: Pool, *, role: str) -> ReplicaExchanges:
+def _exchanges(scenario: Scenario, pool: Pool, *, phase: str) -> ReplicaExchanges:
     n_gpus = pool.n_gpus_per_replica
     if n_gpus == 1:
         return LocalExperts()
@@ -261,7 +288,7 @@ def _exchanges(scenario: Scenario, pool: Pool, *, role: str) -> ReplicaExchanges
             n_moe_layers=len(arch.moe_layers),
         )
     book = load_collectives(scenario.machine.gpu.name)
-    family = _family(scenario, pool, role=role, book=book)
+    family = _family(scenario, pool, phase=phase, book=book)
     choice = ExchangeChoice(
         family=family,
         n_ranks=n_gpus,
@@ -287,13 +314,13 @@ def _exchanges(scenario: Scenario, pool: Pool, *, role: str) -> ReplicaExchanges
     )
 
 
-def _family(scenario: Scenario, pool: Pool, *, role: str, book: CollectiveBook) -> Family:
+def _family(scenario: Scenario, pool: Pool, *, phase: str, book: CollectiveBook) -> Family:
     """Return the preferred family of the backend that the GPU has constants for."""
     if pool.ep == 1:
         return Family.ALLGATHER_REDUCESCATTER
     choice = scenario.backend.collectives
     is_one = pool.n_gpus_per_replica <= scenario.machine.scale_up.domain_gpus
-    if role == "prefill":
+    if phase == "prefill":
         wanted = choice.one_domain_prefill if is_one else choice.many_domains_prefill
     else:
         wanted = choice.one_domain_decode if is_one else choice.many_domains_decode

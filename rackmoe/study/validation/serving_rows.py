@@ -196,9 +196,10 @@ def row_document(row: ServingRow) -> ScenarioDocument:
         spread over all of them; otherwise every expert is split over them.
     3.  Redundant experts are those of the row, or as few as make the experts divide.
     4.  The machine has as many racks or nodes as the pools of the row need.
-    5.  NVFP4 checkpoints bring an FP8 cache. On GPUs without FP4 units, gpt-oss and the plain
-        benchmark runs (a batch) keep the BF16 cache of their checkpoint. Others take that of
-        the backend.
+    5.  NVFP4 checkpoints bring an FP8 cache, and so do SGLang's recipes for GPUs with FP4
+        units (``kv-cache-dtype: fp8_e4m3`` in NVIDIA's srt-slurm). On GPUs without FP4 units,
+        gpt-oss and the plain benchmark runs (a batch) keep the BF16 cache of their
+        checkpoint. Others take that of the backend.
     6.  TensorRT-LLM multiplies MXFP4 experts with FP8 tokens where the GPU has FP4 units.
     7.  Speculation without a number of drafts has `DEFAULT_DRAFTS`.
     8.  A closed loop starts empty, as the benchmark clients do. Of its `CLIENT_ROUNDS`
@@ -258,9 +259,10 @@ def _model(row: ServingRow) -> dict[str, Any]:
 def _cache(row: ServingRow) -> str | None:
     if row.text("kv_dtype"):
         return row.text("kv_dtype")
-    if row.text("weights_dtype") == "nvfp4":
-        return "fp8"
     peaks = load_machine(row.text("hardware")).gpu.peak_flop_per_s
+    has_fp8_recipe = row.text("engine") == "sglang" and "fp4" in peaks
+    if row.text("weights_dtype") == "nvfp4" or has_fp8_recipe:
+        return "fp8"
     is_plain = row.text("weights_dtype") == "mxfp4" or row.text("arrival") == "batch"
     return "bf16" if is_plain and "fp4" not in peaks else None
 

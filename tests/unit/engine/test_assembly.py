@@ -137,3 +137,36 @@ def test_all_reduces_beyond_one_nvlink_domain_are_those_of_nccl(small_files):
     assert law["nccl"].time_s(1e6) != law["trtllm"].time_s(1e6)
     assert assembly._all_reduce(scenario, 16).time_s(1e6) == law["nccl"].time_s(1e6)
     assert assembly._all_reduce(scenario, 8).time_s(1e6) < law["nccl"].time_s(1e6)
+
+
+@pytest.mark.parametrize(("n_output_tokens", "family"), [(1, "normal"), (8, "low_latency")])
+def test_pools_that_never_decode_run_the_kernels_of_prompts(small_files, n_output_tokens, family):
+    case = Case(
+        backend="sglang-2026h1",
+        hardware="hgx_h200",
+        pools=(Shape(attention_dp=8, ep=8),),
+        lengths=(40, n_output_tokens),
+        spread=(1.0, 1.0),
+    )
+    exchanges = pool_plan(case, small_files).law._exchanges
+    assert exchanges._family.value.startswith(f"deepep_{family}")
+
+
+def test_overlapped_exchanges_hold_sms(small_files):
+    case = Case(
+        backend="sglang-2026h1",
+        hardware="hgx_h200",
+        pools=(Shape(attention_dp=8, ep=8),),
+        lengths=(40, 1),
+        spread=(1.0, 1.0),
+    )
+    scenario = build(case, small_files)
+    pool = scenario.document.deployment.pools["aggregated"]
+    gpu = scenario.machine.gpu
+    assert assembly._computing_gpu(scenario, pool, phase="prefill") == gpu
+    split = pool.model_copy(update={"two_batch_overlap": True})
+    left = assembly._computing_gpu(scenario, split, phase="prefill")
+    assert left.n_sms == gpu.n_sms - 24
+    assert left.peak_flop_per_s["fp8"] == pytest.approx(gpu.peak_flop_per_s["fp8"] * 108 / 132)
+    # low-latency kernels leave the transfer to the NICs
+    assert assembly._computing_gpu(scenario, split, phase="decode") == gpu

@@ -200,3 +200,8 @@ def test_points_of_a_curve_know_the_most_users_of_their_engines(tmp_path):
         writer.writerow(CELLS | {"id": "d", "concurrency": "90", "decode_tp": "4"})
     rows = read_serving_points(file)
     assert [one.text("most_users") for one in rows] == ["76", "76", "76", "90"]
+
+
+def test_sglang_keeps_an_fp8_cache_on_gpus_with_fp4_units():
+    assert row_document(row(engine="sglang", hardware="hgx_b200")).model.kv_cache == "fp8"
+    assert row_document(row(engine="sglang")).model.kv_cache is None
