@@ -170,3 +170,19 @@ def test_overlapped_exchanges_hold_sms(small_files):
     assert left.peak_flop_per_s["fp8"] == pytest.approx(gpu.peak_flop_per_s["fp8"] * 108 / 132)
     # low-latency kernels leave the transfer to the NICs
     assert assembly._computing_gpu(scenario, split, phase="decode") == gpu
+
+
+def test_trtllm_balances_prompts_and_runs_low_latency_experts(small_files):
+    case = Case(backend="trtllm-2026h1", hardware="hgx_b200", pools=(Shape(tp=8),))
+    assert pool_plan(case, small_files).limits.pace.balance_steps == 60
+    scenario = build(case, small_files)
+    pool = scenario.document.deployment.pools["aggregated"]
+    narrow = assembly._operators(scenario, pool, phase="aggregated")
+    wide = assembly._operators(
+        scenario,
+        pool.model_copy(update={"tp": 1, "attention_dp": 8, "ep": 8}),
+        phase="aggregated",
+    )
+    # DeepGEMM walks all experts of a table; the other kernel finds its tokens at once
+    scans = [one.grouped_gemm["fp8_block"].expert_scan_s for one in (narrow, wide)]
+    assert scans[0] < 0.01 * scans[1]
