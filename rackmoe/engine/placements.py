@@ -33,15 +33,20 @@ class SeenRouting:
         The tokens behind the load; None where only counts are known.
     rows : ndarray of shape (n,), int64
         Rows of the trace that were seen.
+    parts : ndarray of shape (S, L, E), int64, or None
+        Load of each expert in each of some parts of the time, where no tokens are known.
     """
 
     load: NDArray[np.float64]
     trace: TokenTrace | None = None
     rows: NDArray[np.int64]
+    parts: NDArray[np.int64] | None = None
 
     @property
     def steps(self) -> NDArray[np.int64]:
         """Load of each expert in steps that hold tokens of all requests, shape (S, L, E)."""
+        if self.parts is not None:
+            return self.parts
         trace, n_steps = self._tokens, min(_STEPS, self.rows.size)
         deals = [self.rows[first::n_steps] for first in range(n_steps)]
         return np.stack([count_experts(trace, rows=rows) for rows in deals])

@@ -43,6 +43,10 @@ class StepMemory:
             self._planned = _sums(plan.batch)
             self._n_reuses = 0
 
+    def forget(self) -> None:
+        """Plan the next step anew, however like the last one it is."""
+        self._plan = None
+
     def recall(self, batch: StepBatch) -> PlannedStep | None:
         """Return the remembered plan if it stands for a step.
 

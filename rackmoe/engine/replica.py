@@ -13,6 +13,7 @@ from rackmoe.engine.ledger import NEVER, Ledger
 from rackmoe.engine.plan_reuse import StepMemory
 from rackmoe.engine.planned import PlannedStep
 from rackmoe.engine.pool_plan import PoolPlan
+from rackmoe.engine.step_gate import StepGate
 from rackmoe.network.slowdown import Slowdown
 from rackmoe.records import Table
 from rackmoe.serving.batching import Batcher, Preempted, PrefillChunk, StepBatch
@@ -86,6 +87,7 @@ class Replica:
         self.batcher = Batcher(plan.limits)
         self.is_up = True
         self.watches: list[StepWatch] = []
+        self.gate = StepGate(env)
         self._law = plan.law
         self._env = env
         self._ledger = ledger
@@ -98,7 +100,7 @@ class Replica:
         self._last_end = NEVER
         self._joining: list[tuple[int, int]] = []
         self._plan_of_pool = plan
-        self._memory = StepMemory(plan.step_tolerance_frac)
+        self.memory = StepMemory(plan.step_tolerance_frac)
         self._prompts: dict[int, None] = {}
         self._repaired = env.event()
         self._speculation = plan.speculation
@@ -202,7 +204,7 @@ class Replica:
         cache = None if self._new_cache is None else self._new_cache()
         self.batcher = Batcher(self._plan_of_pool.limits, cache=cache)
         self.batcher.priorities = priorities
-        self._memory = StepMemory(self._plan_of_pool.step_tolerance_frac)
+        self.memory = StepMemory(self._plan_of_pool.step_tolerance_frac)
         self.is_up = False
         self.process.interrupt("failed")
         return lost
@@ -240,6 +242,7 @@ class Replica:
 
     def _run_steps(self) -> Generator[simpy.Event, Any, None]:
         while True:
+            yield from self.gate.passed()
             self._admit_joining()
             batch = self.batcher.next_step()
             if batch is None:
@@ -266,7 +269,7 @@ class Replica:
                 watch.started(plan)
             n_steps = 1
             if self._slowdown is None:
-                n_steps = self._memory.n_repeats(batch, batcher=self.batcher)
+                n_steps = self.memory.n_repeats(batch, batcher=self.batcher)
             if n_steps > 1:
                 n_steps = yield from self._repeat(plan, n_steps)
             else:
@@ -276,12 +279,12 @@ class Replica:
     def _plan(self, batch: StepBatch) -> PlannedStep:
         """Plan a step, or take the last plan where it is alike and nothing is slowed down."""
         if self._slowdown is None:
-            known = self._memory.recall(batch)
+            known = self.memory.recall(batch)
             if known is not None:
                 return replace(known, batch=batch)
         plan = self._law.plan(batch, running=self.batcher.running, slowdown=self._slowdown)
         if self._slowdown is None:
-            self._memory.keep(plan)
+            self.memory.keep(plan)
         return plan
 
     def _admit_joining(self) -> None:

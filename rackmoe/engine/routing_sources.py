@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from rackmoe.engine.placements import SeenRouting, build_placement
 from rackmoe.errors import ConfigError
+from rackmoe.routing.drift import PopularityDrift
 from rackmoe.routing.families import RoutingStatistics, routing_statistics
-from rackmoe.routing.generator import popularity
+from rackmoe.routing.generator import CountNoise, inclusion, popularity
 from rackmoe.routing.placement import Placement
 from rackmoe.routing.shape import MoeShape
 from rackmoe.routing.sources import (
@@ -52,6 +53,8 @@ class RoutingInputs:
         self._choice = scenario.document.workload.routing
         self._experts = scenario.document.experts
         self._streams = streams
+        self._rngs: dict[str, np.random.Generator] = {}
+        self._noises: dict[str, CountNoise] = {}
         self._model = scenario.arch.name
         self._moe_layer_ids = scenario.arch.moe_layers
         self._domain_gpus = scenario.machine.scale_up.domain_gpus
@@ -86,8 +89,26 @@ class RoutingInputs:
         TraceError
             If the trace is damaged or belongs to another model.
         """
-        choice, placement = self._choice, self._placement(pool)
-        rng = self._streams.rng(f"routing {role}")
+        self._rngs[role] = self._streams.rng(f"routing {role}")
+        self._noises.pop(role, None)
+        return self.moved(role=role, placement=self._placement(pool))
+
+    def moved(self, *, role: str, placement: Placement) -> RoutingSource:
+        """Return the source of a pool's steps under another placement.
+
+        Parameters
+        ----------
+        role : str
+            A pool that has got a source; the new one goes on in its stream.
+        placement : Placement
+            Where the experts are.
+
+        Returns
+        -------
+        RoutingSource
+            Of the same tokens.
+        """
+        choice, rng = self._choice, self._rngs[role]
         replicas = self._experts.replica_choice
         if choice.balanced:
             return BalancedSource(placement, top_k=self._shape.top_k)
@@ -100,6 +121,7 @@ class RoutingInputs:
                 replica_choice=replicas,
                 share=self._share,
                 sample=_drawn(self._statistics, self._shape, self._streams.seed)[1],
+                noise=self._noise(role),
             )
         build = {
             "replay": replay_source,
@@ -108,6 +130,57 @@ class RoutingInputs:
         }[choice.source]
         return build(self._trace, placement=placement, rng=rng, replica_choice=replicas)
 
+    def drift(self, time_s: float) -> None:
+        """Let the popularity of the experts change, where the scenario says so.
+
+        Parameters
+        ----------
+        time_s : float
+            Time that went by. [s]
+        """
+        if self._drift is None:
+            return
+        self._drift.advance(time_s)
+        chance = inclusion(self._drift.share, top_k=self._shape.top_k)
+        for noise in self._noises.values():
+            noise.set_chance(chance)
+
+    def place(
+        self, pool: Pool, *, policy: str, load: NDArray[np.float64], parts: NDArray[np.float64]
+    ) -> Placement:
+        """Return a placement for loads that were seen in the run.
+
+        Parameters
+        ----------
+        pool : Pool
+            Whose experts to place.
+        policy : str
+            How, as ``experts.placement``.
+        load : ndarray of shape (L, E)
+            Load of each expert.
+        parts : ndarray of shape (S, L, E)
+            The same in each of some parts of the time.
+
+        Returns
+        -------
+        Placement
+            For the ranks of the pool.
+        """
+        none = np.empty(0, np.int64)
+        seen = SeenRouting(load=load, rows=none, parts=parts.astype(np.int64))
+        return self._placement(pool, policy=policy, seen=seen)
+
+    def _noise(self, role: str) -> CountNoise:
+        """Return what draws the counts of a pool, the same under each placement."""
+        if role not in self._noises:
+            self._noises[role] = CountNoise(
+                inclusion(self._share, top_k=self._shape.top_k),
+                top_k=self._shape.top_k,
+                step_jitter=self._statistics.step_jitter,
+                rng=self._rngs[role],
+            )
+        return self._noises[role]
+
     @cached_property
     def _statistics(self) -> RoutingStatistics:
         return routing_statistics(self._choice.generator or "uniform")
@@ -115,7 +188,23 @@ class RoutingInputs:
     @cached_property
     def _share(self) -> NDArray[np.float64]:
         """Long-run share of each expert in the assignments of its layer, shape (L, E)."""
+        if self._drift is not None:
+            return self._drift.share
         return _drawn(self._statistics, self._shape, self._streams.seed)[0]
+
+    @cached_property
+    def _drift(self) -> PopularityDrift | None:
+        choice = self._choice.drift
+        if choice is None:
+            return None
+        return PopularityDrift(
+            _drawn(self._statistics, self._shape, self._streams.seed)[0],
+            n_domains=choice.domains,
+            domain_sd=choice.domain_sd,
+            mix_sd=choice.mix_sd,
+            memory_s=choice.memory_s,
+            rng=self._streams.rng("routing drift"),
+        )
 
     @cached_property
     def _trace(self) -> TokenTrace:
@@ -132,11 +221,13 @@ class RoutingInputs:
             share=self._share,
         )
 
-    def _placement(self, pool: Pool) -> Placement:
-        policy = self._experts.placement
+    def _placement(
+        self, pool: Pool, *, policy: str | None = None, seen: SeenRouting | None = None
+    ) -> Placement:
+        chosen = self._experts.placement if policy is None else policy
         return build_placement(
-            policy if isinstance(policy, str) else Path(policy.file),
-            seen=self._seen,
+            chosen if isinstance(chosen, str) else Path(chosen.file),
+            seen=self._seen if seen is None else seen,
             shape=self._shape,
             n_ranks=pool.ep,
             n_redundant=pool.redundant_experts,

@@ -19,8 +19,10 @@ from rackmoe.engine.ledger import Ledger
 from rackmoe.engine.pool_plan import PoolPlan
 from rackmoe.engine.prefix_caches import install_prefix_caches
 from rackmoe.engine.rack import Rack
+from rackmoe.engine.rebalance_run import install_rebalancers
 from rackmoe.engine.replica import Replica
 from rackmoe.engine.router import Router, build_router
+from rackmoe.engine.routing_drift import install_drift
 from rackmoe.engine.routing_sources import RoutingInputs
 from rackmoe.engine.session_client import SessionClient
 from rackmoe.engine.swap import build_swap
@@ -150,6 +152,16 @@ def run_engine(
         shipments=fabric.shipments,
     )
     fabric.attach(replicas, rack=fleet.fleet, streams=streams)
+    rebalancers = install_rebalancers(
+        env,
+        scenario=scenario,
+        plans=plans,
+        replicas=replicas,
+        routing=routing,
+        shipments=fabric.shipments,
+        table=records.rebalances,
+    )
+    install_drift(env, scenario=scenario, replicas=replicas, routing=routing)
     cache_warnings = install_prefix_caches(
         replicas, requests=requests, choice=scenario.document.prefix_cache
     )
@@ -164,11 +176,13 @@ def run_engine(
     _run_until(env, simpy.AnyOf(env, stops), measured)
     for replica in replicas:
         replica.settle()
+    for rebalancer in rebalancers:
+        rebalancer.close()
     ledger.write(records.requests)
     fabric.write(records.links)
     fleet.fleet.write(records.replicas)
     for plan in plans:
-        plan.law.write_experts(records.experts)
+        plan.law.experts.write(records.experts)
     pools = tuple(names.index(r.pool.name.lower()) for r in replicas)
     return EngineRun(
         records=records,

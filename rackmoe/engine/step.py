@@ -10,17 +10,16 @@ from rackmoe.compute.operators import OperatorLaws
 from rackmoe.engine.dense_work import AttentionLoad, DenseWork
 from rackmoe.engine.drafting import add_draft_totals, append_drafts, draft_part
 from rackmoe.engine.exchanges import ReplicaExchanges
+from rackmoe.engine.expert_counts import ExpertCounts
 from rackmoe.engine.folding import Folding
 from rackmoe.engine.micro_batches import MicroBatch, split_batch, whole_batch
 from rackmoe.engine.planned import PlannedStep, StepTotals
-from rackmoe.engine.step_arrays import add_counts, in_all_layers, mean_of, mean_parts_s
+from rackmoe.engine.step_arrays import in_all_layers, mean_of, mean_parts_s
 from rackmoe.engine.step_work import StepWork
 from rackmoe.model.architecture import ModelArchitecture
 from rackmoe.network.recurrence import LayerTimes, StepPlan, layered_step
 from rackmoe.network.slowdown import Slowdown
 from rackmoe.network.two_batch import TwoBatchPlan, two_batch_step
-from rackmoe.records import Table
-from rackmoe.routing.replicas import split_counts
 from rackmoe.routing.step import RoutingSource, StepRouting
 from rackmoe.serving.batching import StepBatch
 from rackmoe.serving.running import RunningSequences
@@ -95,6 +94,8 @@ class StepLaw:
     ----------
     trace_starts : ndarray of shape (n_outputs,)
         Places in the replayed trace where recorded outputs start; empty without replay.
+    experts : ExpertCounts
+        What each expert computed.
     """
 
     def __init__(
@@ -130,9 +131,7 @@ class StepLaw:
             n_expert_copies=shape.n_gpus // routing.placement.n_ranks,
             expert_inter=self._inter,
         )
-        self.expert_counts = np.zeros(
-            (routing.placement.n_layers, routing.placement.n_experts), dtype=np.int64
-        )
+        self.experts = ExpertCounts(routing.placement, layer_ids=tuple(arch.moe_layers))
 
     def plan(
         self,
@@ -189,29 +188,16 @@ class StepLaw:
             batch=batch,
         )
 
-    def write_experts(self, table: Table) -> None:
-        """Append what each physical expert computed over the run.
+    def reroute(self, routing: RoutingSource) -> None:
+        """Route the next steps by another source, of another placement.
 
         Parameters
         ----------
-        table : Table
-            The expert table.
+        routing : RoutingSource
+            For the same model, ranks and trace.
         """
-        place, layers = self.routing.placement, np.array(self._arch.moe_layers)
-        n_layers, n_slots = place.slots.shape
-        split = split_counts(
-            self.expert_counts.astype(np.float64), placement=place, choice="round_robin"
-        )
-        slot = np.arange(n_slots)
-        table.append_columns(
-            {
-                "layer": np.repeat(layers, n_slots),
-                "physical_expert": np.tile(slot, n_layers),
-                "logical_expert": place.slots.reshape(-1),
-                "rank": np.tile(slot // place.slots_per_rank, n_layers),
-                "n_assignments": split.reshape(-1),
-            }
-        )
+        self.experts.place(routing.placement)
+        self.routing = routing
 
     # ------------------------------------------------------------------ parts of a step
     def _micro_batch(self, part: MicroBatch) -> tuple[LayerTimes, StepTotals]:
@@ -221,7 +207,7 @@ class StepLaw:
         if chunks is not None:
             rows = rows + batch.prefill_tokens
         routed = self._route(part)
-        add_counts(self.expert_counts, routed.expert_counts)
+        self.experts.add(routed.expert_counts)
         times, attention_s = self._times(batch, rows=rows, chunks=chunks, routed=routed)
         sent = self._exchanges.sent_bytes(routed, tokens=rows)
         work = self._work.total(batch, chunks=chunks, routed=routed, logits=_logits(batch))

@@ -10,6 +10,7 @@ __all__ = [
     "EXPERT_COLUMNS",
     "LINK_COLUMNS",
     "POWER_COLUMNS",
+    "REBALANCE_COLUMNS",
     "REPLICA_COLUMNS",
     "REQUEST_COLUMNS",
     "STEP_COLUMNS",
@@ -201,6 +202,17 @@ POWER_COLUMNS = (
     _real("energy_j", "J", "energy of the interval"),
 )
 
+REBALANCE_COLUMNS = (
+    _label("pool", Pool, "pool whose experts were placed anew"),
+    _real("start_s", "s", "the new placement is decided"),
+    _real("end_s", "s", "the last layer changes over; NaN where the run ended before"),
+    _count("n_moves", "experts that had to travel, over all replicas"),
+    _real("moved_bytes", "B", "weights put on the fabric until `end_s`"),
+    _real("imbalance_before", "1", "max / mean load of the window by the old placement"),
+    _real("imbalance_after", "1", "the same by the new placement"),
+    _real("stall_s", "s", "time in which no step could start, mean over the replicas"),
+)
+
 REPLICA_COLUMNS = (
     _count("replica", "number of the replica"),
     _label("pool", Pool, "pool of that replica"),
@@ -216,6 +228,7 @@ TABLES: Mapping[str, tuple[Column, ...]] = MappingProxyType(
         "links": LINK_COLUMNS,
         "experts": EXPERT_COLUMNS,
         "power": POWER_COLUMNS,
+        "rebalances": REBALANCE_COLUMNS,
         "replicas": REPLICA_COLUMNS,
     }
 )

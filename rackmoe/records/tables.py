@@ -14,6 +14,7 @@ from rackmoe.records.columns import (
     EXPERT_COLUMNS,
     LINK_COLUMNS,
     POWER_COLUMNS,
+    REBALANCE_COLUMNS,
     REPLICA_COLUMNS,
     REQUEST_COLUMNS,
     STEP_COLUMNS,
@@ -169,11 +170,11 @@ class Records:
 
     Attributes
     ----------
-    requests, steps, links, experts, power, replicas : Table
+    requests, steps, links, experts, power, rebalances, replicas : Table
         The tables of `TABLES`, empty at first.
     """
 
-    __slots__ = ("experts", "links", "power", "replicas", "requests", "steps")
+    __slots__ = ("experts", "links", "power", "rebalances", "replicas", "requests", "steps")
 
     def __init__(self, applications: tuple[str, ...] = ("default",)) -> None:
         self.requests = Table(
@@ -186,6 +187,7 @@ class Records:
         self.links = Table(LINK_COLUMNS)
         self.experts = Table(EXPERT_COLUMNS)
         self.power = Table(POWER_COLUMNS)
+        self.rebalances = Table(REBALANCE_COLUMNS)
         self.replicas = Table(REPLICA_COLUMNS)
 
     def to_frame(self, name: str) -> pd.DataFrame:

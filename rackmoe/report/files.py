@@ -26,7 +26,7 @@ __all__ = ["RESULT_SCHEMA", "fill_folder", "result_data", "staged_folder", "writ
 RESULT_SCHEMA = "rackmoe/result/1"
 
 _MAIN_FILE = "result.json"
-_CSV_TABLES = ("requests", "experts", "links", "power")
+_CSV_TABLES = ("requests", "experts", "links", "power", "rebalances")
 _CSV_SUMS = ("replicas", "summary", "breakdown", "hot_links")
 _BLOCK_BYTES = 1 << 20
 

@@ -58,8 +58,9 @@ def fill_masks(
             for k in range(top_k):
                 expert = routed[row, layer, k]
                 copies = n_replicas[layer, expert]
-                index = hashed_replica(row, expert, copies) if copies > 1 else 0
-                slot = replica_slots[layer, expert, index]
+                slot = replica_slots[layer, expert, 0]
+                if copies > 1:
+                    slot = replica_slots[layer, expert, hashed_replica(row, slot, copies)]
                 at = slot_word[slot] * n_layers + layer
                 bit = one << slot_bit[slot]
                 twice |= (masks[row, at] & bit) != 0

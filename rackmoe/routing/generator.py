@@ -128,14 +128,24 @@ class CountNoise:
         rng: np.random.Generator,
         bank_size: int = 64,
     ) -> None:
-        self._root_chance = np.sqrt(chance)
-        self._half_scatter = 0.5 * np.sqrt(1.0 - chance)
+        self.set_chance(chance)
         self._top_k = top_k
         self._jitter = step_jitter
         self._rng = rng
         n_layers, n_experts = chance.shape
         self._bank = rng.standard_normal((bank_size, 2, n_layers, n_experts)).astype(np.float32)
         self._state = self._bank[0].copy()
+
+    def set_chance(self, chance: NDArray[np.float64]) -> None:
+        """Draw around other probabilities from now on.
+
+        Parameters
+        ----------
+        chance : ndarray of shape (L, E)
+            Probability that a token chooses an expert; rows add up to top_k.
+        """
+        self._root_chance = np.sqrt(chance)
+        self._half_scatter = 0.5 * np.sqrt(1.0 - chance)
 
     def draw(self, n_tokens: int, *, out: NDArray[np.int32]) -> NDArray[np.int32]:
         """Draw the assignments per expert of one step.

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rackmoe.errors import ShapeError, TraceError
-from rackmoe.routing.generator import CountNoise, inclusion
+from rackmoe.routing.generator import CountNoise
 from rackmoe.routing.load import StepLoad
 from rackmoe.routing.masks import MaskedTrace, compile_masks, mask_bytes
 from rackmoe.routing.placement import Placement
@@ -278,8 +278,6 @@ class SampledPart:
 
     Parameters
     ----------
-    share : ndarray of shape (L, E)
-        Part of a layer's assignments that each expert gets.
     sample : ndarray of shape (n, L, K)
         Some tokens with about this popularity; how often a token has several
         experts on one rank is measured on them.
@@ -287,27 +285,20 @@ class SampledPart:
         Where the experts are.
     choice : ReplicaChoice
         How tokens pick replicas.
-    step_jitter : float
-        Spread of log popularity between steps.
-    rng : numpy.random.Generator
-        Source of the noise.
+    noise : CountNoise
+        Draws the counts, around the popularity of the experts.
     """
 
     def __init__(
         self,
-        share: NDArray[np.float64],
+        noise: CountNoise,
         *,
         sample: NDArray[np.unsignedinteger],
         placement: Placement,
         choice: ReplicaChoice,
-        step_jitter: float,
-        rng: np.random.Generator,
     ) -> None:
-        top_k = sample.shape[2]
-        self._noise = CountNoise(
-            inclusion(share, top_k=top_k), top_k=top_k, step_jitter=step_jitter, rng=rng
-        )
-        self._counts = np.empty(share.shape, np.int32)
+        self._noise = noise
+        self._counts = np.empty((placement.n_layers, placement.n_experts), np.int32)
         n_slots, n_ranks, n_layers = placement.n_physical, placement.n_ranks, placement.n_layers
         hits = np.empty((n_slots + n_ranks + placement.n_nodes, n_layers), np.int32)
         counter = RowCounter(sample, placement, choice=choice)

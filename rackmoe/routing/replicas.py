@@ -23,14 +23,14 @@ __all__ = [
 ReplicaChoice = Literal["random", "round_robin", "nearest", "least_loaded"]
 """How a token picks one of several replicas.
 
-random: by a hash of token and expert (expected: equal shares); round_robin: in
+random: by a hash of token and first slot (expected: equal shares); round_robin: in
 turn; nearest: on the own rank, else on the own node, else random; least_loaded:
 the replica whose rank has the fewest assignments in this step so far.
 """
 
 # Multipliers of the 32-bit hashes xxHash (two) and lowbias32; any good mixer would do.
 _MIX_ROW = 2654435761
-_MIX_EXPERT = 2246822519
+_MIX_SLOT = 2246822519
 _MIX_LAST = 2146121005
 
 
@@ -97,20 +97,21 @@ def build_replica_table(placement: Placement) -> ReplicaTable:
 
 
 @numba.njit(cache=True, inline="always")
-def hashed_replica(row: int, expert: int, n_replicas: int) -> int:
+def hashed_replica(row: int, first_slot: int, n_replicas: int) -> int:
     """Return which replica a token takes at random, the same in every run.
 
     Parameters
     ----------
-    row, expert, n_replicas : int
-        Row of the token in its trace; its expert; how many replicas there are.
+    row, first_slot, n_replicas : int
+        Row of the token in its trace; first slot of its expert, which names the expert
+        whatever its label is (LAW-13); how many replicas there are.
 
     Returns
     -------
     int
         0 to ``n_replicas - 1``.
     """
-    mixed = (row * _MIX_ROW + expert * _MIX_EXPERT) & 0xFFFFFFFF
+    mixed = (row * _MIX_ROW + first_slot * _MIX_SLOT) & 0xFFFFFFFF
     mixed = ((mixed ^ (mixed >> 15)) * _MIX_LAST) & 0xFFFFFFFF
     mixed ^= mixed >> 16
     return mixed % n_replicas
@@ -217,7 +218,9 @@ def _fill_least_loaded(
                 slot = slots[layer, expert, 0]
                 out[layer, slot] = counts[layer, expert]
                 level[slot // per_rank] += counts[layer, expert]
-        for expert in np.argsort(-counts[layer]):
+        # equally busy ones in the order of their slots, whatever their labels are (LAW-13)
+        by_slot = np.argsort(slots[layer, :, 0])
+        for expert in by_slot[np.argsort(-counts[layer][by_slot], kind="mergesort")]:
             n_copies = n_replicas[layer, expert]
             if n_copies == 1:
                 continue

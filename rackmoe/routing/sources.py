@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from rackmoe.errors import TraceError
 from rackmoe.routing.balanced import BalancedSource
 from rackmoe.routing.families import RoutingStatistics
-from rackmoe.routing.generator import popularity
+from rackmoe.routing.generator import CountNoise, inclusion, popularity
 from rackmoe.routing.load import StepLoad
 from rackmoe.routing.parts import BlockPart, ReplayPart, SampledPart, StepPart
 from rackmoe.routing.placement import Placement
@@ -196,6 +196,7 @@ def sampled_source(
     replica_choice: ReplicaChoice = "random",
     share: NDArray[np.float64] | None = None,
     sample: NDArray[np.unsignedinteger] | None = None,
+    noise: CountNoise | None = None,
 ) -> StepSource:
     """Draw the counts of each step from a parameter set of the generator.
 
@@ -215,6 +216,8 @@ def sampled_source(
         Popularity to use, for example the one that a placement was made for.
     sample : ndarray of shape (n, L, K), optional
         Experts of tokens drawn with `routing_sample`; drawn here if absent.
+    noise : CountNoise, optional
+        Draws the counts, for example of the same tokens under another placement.
 
     Returns
     -------
@@ -229,14 +232,15 @@ def sampled_source(
         drawn = sample
         if drawn is None:
             drawn = routing_sample(statistics, shape=shape, rng=rng, share=share)
-        return SampledPart(
-            share,
-            sample=drawn,
-            placement=placement,
-            choice=replica_choice,
-            step_jitter=statistics.step_jitter,
-            rng=rng,
-        )
+        counts = noise
+        if counts is None:
+            counts = CountNoise(
+                inclusion(share, top_k=shape.top_k),
+                top_k=shape.top_k,
+                step_jitter=statistics.step_jitter,
+                rng=rng,
+            )
+        return SampledPart(counts, sample=drawn, placement=placement, choice=replica_choice)
 
     shared = _Once(part)
     return StepSource(
@@ -330,13 +334,18 @@ def _fitted(
     def build() -> SampledPart:
         counts = count_experts(trace, rows=rows)
         stride = max(1, rows.size // _SAMPLE_TOKENS)
+        top_k = trace.header.top_k
+        noise = CountNoise(
+            inclusion(counts / counts.sum(axis=1, keepdims=True), top_k=top_k),
+            top_k=top_k,
+            step_jitter=_TRACE_JITTER,
+            rng=rng,
+        )
         return SampledPart(
-            counts / counts.sum(axis=1, keepdims=True),
+            noise,
             sample=np.ascontiguousarray(trace.routed_experts[rows[::stride]]),
             placement=placement,
             choice=choice,
-            step_jitter=_TRACE_JITTER,
-            rng=rng,
         )
 
     return build

@@ -175,7 +175,7 @@ def _pick(
     """Return the replica that a token takes under one of the four choices."""
     if choice == 1:
         return int(taken[expert]) % held.size
-    at = hashed_replica(row, expert, held.size)
+    at = hashed_replica(row, held[0], held.size)
     if choice == 2:  # noqa: PLR2004 - codes of _CHOICE_CODE
         return _nearest(held, sender, rank_of, node_of, at)
     if choice == 3:  # noqa: PLR2004 - codes of _CHOICE_CODE
@@ -288,7 +288,8 @@ def count_rows_plain(
     for row, sender in zip(rows.tolist(), row_rank.tolist(), strict=True):
         experts = routed_experts[row].astype(np.int64)
         copies = table.n_replicas[layers[:, None], experts]
-        at = np.vectorize(hashed_replica.py_func)(row, experts, copies)
+        first_slot = table.slots[layers[:, None], experts, 0].astype(np.int64)
+        at = np.vectorize(hashed_replica.py_func)(row, first_slot, copies)
         slot = table.slots[layers[:, None], experts, at].astype(np.int64)
         rank = slot // placement.slots_per_rank
         np.add.at(tally.slots, (slot, layers[:, None]), 1)

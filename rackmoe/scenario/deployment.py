@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from rackmoe.scenario.autoscaling import Autoscaling, StartUp
 from rackmoe.scenario.policies import PreemptionChoice, RouterChoice
+from rackmoe.scenario.rebalance import Rebalance
 from rackmoe.schema.documents import Document
 from rackmoe.schema.quantities import Fraction
 
@@ -190,8 +191,11 @@ class Experts(Document):
         Which copy of a replicated expert a token takes.
     balance_on_frac : float
         Share of the routing's tokens, from its start, whose counts the balancer sees.
+    rebalance : Rebalance or None
+        Place the experts again during the run; where they are at first if absent.
     """
 
     placement: PlacementPolicy | PlacementFile = "contiguous"
     replica_choice: Literal["random", "round_robin", "nearest", "least_loaded"] = "random"
     balance_on_frac: Fraction = 1.0
+    rebalance: Rebalance | None = None

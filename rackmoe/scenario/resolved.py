@@ -183,6 +183,11 @@ def resolve_scenario(document: ScenarioDocument, *, name: str) -> Scenario:
         for role, pool in document.deployment.pools.items()
         for problem in _pool_problems(scenario, pool, place=f"{name}: deployment.{role}")
     ]
+    if document.experts.rebalance and all(p.ep == 1 for p in document.deployment.pools.values()):
+        problems.append(
+            f"{name}: experts.rebalance: no pool has ep above 1; expected experts spread over "
+            "ranks; remove it, or write ep: the GPUs of a replica"
+        )
     if problems:
         raise ConfigError(*problems)
     used, there = document.deployment.n_gpus, scenario.n_gpus

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from rackmoe.scenario.applications import Application, Sessions, Slo, check_source
 from rackmoe.scenario.arrivals import Arrivals
+from rackmoe.scenario.drift import Drift
 from rackmoe.scenario.lengths import Lengths
 from rackmoe.schema.documents import Document
 from rackmoe.schema.quantities import Fraction, PerSecond, Seconds
@@ -42,6 +43,9 @@ class Routing(Document):
         ``sampled`` draws counts from its statistics.
     tokens : int
         Tokens that the generator draws for ``replay`` and ``block``.
+    drift : Drift or None
+        How the popularity that the generator draws changes over time; constant if absent.
+        Placements that look at loads see those at the start.
     """
 
     uniform: bool = False
@@ -50,10 +54,16 @@ class Routing(Document):
     trace: str | None = None
     source: Literal["replay", "block", "sampled"] = "sampled"
     tokens: Annotated[int, Field(ge=64, le=10_000_000)] = 16_384
+    drift: Drift | None = None
 
     @model_validator(mode="after")
     def _check_kind(self) -> Self:
         _exactly_one(self, ("uniform", "balanced", "generator", "trace"))
+        if self.drift is not None and (self.generator is None or self.source != "sampled"):
+            raise ValueError(
+                "drift: the popularity of a generator drifts whose counts are drawn in the run; "
+                "write generator and source: sampled"
+            )
         return self
 
 

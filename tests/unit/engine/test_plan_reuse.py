@@ -105,3 +105,9 @@ def test_waiting_prompts_are_not_kept_waiting():
     # a gate opens by itself
     batcher.gate = PromptGate(poll_steps=2, balance_steps=0)
     assert memory.n_repeats(step, batcher=batcher) == 1
+
+
+def test_a_forgotten_plan_stands_for_nothing():
+    memory = remembered(0.1, batch_of(10, 1000))
+    memory.forget()
+    assert memory.recall(batch_of(10, 1000)) is None

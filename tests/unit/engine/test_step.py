@@ -278,7 +278,7 @@ def test_two_micro_batches_ask_for_both_halves(small_files):
     assert second.pre_s[1].tolist() == [10011, 10011]
     assert plan.totals.scale_up_bytes == 5.0
     assert plan.totals.scale_out_bytes == 4.0
-    assert law.expert_counts.sum(axis=1).tolist() == [5 * 4] * 3
+    assert law.experts.total.sum(axis=1).tolist() == [5 * 4] * 3
 
 
 def test_slow_ranks_finish_later(small_files):
@@ -301,7 +301,7 @@ def test_every_assignment_of_a_copied_expert_is_written(small_files):
     )
     plan_of(law, decoding(*[0] * 20, n_groups=2))
     records = Records()
-    law.write_experts(records.experts)
+    law.experts.write(records.experts)
     frame = records.to_frame("experts")
     assert frame["layer"].unique().tolist() == [0, 1, 2]
     layer = frame[frame["layer"] == 1]

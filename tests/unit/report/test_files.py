@@ -19,6 +19,7 @@ FILES = {
     "links.csv",
     "hot_links.csv",
     "power.csv",
+    "rebalances.csv",
     "timeline.json.gz",
 }
 

@@ -3,6 +3,7 @@ import pytest
 
 from rackmoe.errors import ShapeError, TraceError
 from rackmoe.routing import parts
+from rackmoe.routing.generator import CountNoise, inclusion
 from rackmoe.routing.load import StepLoad
 from rackmoe.routing.parts import BlockPart, ReplayPart, RowCounter, SampledPart
 
@@ -125,14 +126,9 @@ def test_blocks_serve_every_replica_choice(place, routed, make_rng, choice):
 
 def test_sampled_copies_follow_the_ratio_of_the_sample(place, routed, make_rng):
     share = np.stack([np.bincount(routed[:, layer].ravel(), minlength=16) for layer in (0, 1)])
-    part = SampledPart(
-        share / share.sum(axis=1, keepdims=True),
-        sample=routed,
-        placement=place,
-        choice="random",
-        step_jitter=0.0,
-        rng=make_rng(),
-    )
+    chance = inclusion(share / share.sum(axis=1, keepdims=True), top_k=3)
+    noise = CountNoise(chance, top_k=3, step_jitter=0.0, rng=make_rng())
+    part = SampledPart(noise, sample=routed, placement=place, choice="random")
     step = step_of(part, place, [500, 500, 500, 500])
     rows, senders = np.arange(200), (np.arange(200) % 4).astype(np.int32)
     exact = step_of(
