@@ -19,6 +19,7 @@ KINDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "model": ("scenarios/models", ".json"),
         "backend": ("scenarios/backends", ".yaml"),
         "scenario": ("scenarios", ".yaml"),
+        "published": ("scenarios/published", ".yaml"),
         "request-trace": ("scenarios/traces/requests", ""),
         "routing-trace": ("scenarios/traces/routing", ".npz"),
     }

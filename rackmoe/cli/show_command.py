@@ -61,7 +61,12 @@ def command(
             f"{name}: a {entry.kind}; expected a machine for --topology, --domains and --output;"
             " leave them out"
         )
-    shows = {"model": _show_model, "backend": _show_backend, "scenario": _show_scenario}
+    shows = {
+        "model": _show_model,
+        "backend": _show_backend,
+        "scenario": _show_scenario,
+        "published": _show_scenario,
+    }
     shows.get(entry.kind, _show_trace)(entry, form)
 
 

@@ -162,7 +162,7 @@ def load_documents(
     ConfigError
         With every problem of the file.
     """
-    path = shipped_path("scenarios", name=os.fspath(name))
+    path = shipped_path("scenarios", name=os.fspath(name), inside=("published",))
     schema = document_schema(ScenarioDocument)
     tree, earlier = compose_yaml(read_text(path), place=str(path))
     trees = {path.stem: without_variants(tree)}

@@ -43,7 +43,9 @@ def shipped_names(folder: str, *, suffix: str = ".yaml") -> tuple[str, ...]:
     return tuple(sorted(path.name.removesuffix(suffix) for path in files))
 
 
-def shipped_path(folder: str, *, name: str, suffix: str = ".yaml") -> Path:
+def shipped_path(
+    folder: str, *, name: str, suffix: str = ".yaml", inside: tuple[str, ...] = ()
+) -> Path:
     """Return the file that a name or a path of the user means.
 
     Parameters
@@ -54,6 +56,8 @@ def shipped_path(folder: str, *, name: str, suffix: str = ".yaml") -> Path:
         The path of a file, or the name of a shipped one.
     suffix : str
         The ending of shipped files.
+    inside : tuple of str
+        Folders in `folder` with more files of this kind.
 
     Returns
     -------
@@ -70,7 +74,11 @@ def shipped_path(folder: str, *, name: str, suffix: str = ".yaml") -> Path:
         return own
     if name.endswith(suffix) or len(own.parts) != 1:
         raise ConfigError(f"{name}: no such file; expected a path or a shipped name; check it")
-    known = shipped_names(folder, suffix=suffix)
+    known = {
+        one: place
+        for place in (folder, *(f"{folder}/{part}" for part in inside))
+        for one in shipped_names(place, suffix=suffix)
+    }
     if name not in known:
         raise ConfigError(f"{name}: not in {folder}; {did_you_mean(name, known=known)}")
-    return shipped_folder(folder) / f"{name}{suffix}"
+    return shipped_folder(known[name]) / f"{name}{suffix}"

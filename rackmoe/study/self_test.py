@@ -82,7 +82,8 @@ def check_installation(*, has_run: bool = True) -> Iterator[Check]:
     yield _all_load("machines", profile_names(), load_profile)
     yield _all_load("models", shipped_names("scenarios/models", suffix=".json"), load_model)
     yield _all_load("backends", shipped_names("scenarios/backends"), load_backend)
-    yield _all_load("scenarios", shipped_names("scenarios"), load_scenario)
+    names = (*shipped_names("scenarios"), *shipped_names("scenarios/published"))
+    yield _all_load("scenarios", names, load_scenario)
     yield _kernel_cache()
     if has_run:
         yield _run()

@@ -70,3 +70,15 @@ def test_a_folder_that_is_nowhere_is_an_error():
 def test_the_folders_of_this_package_are_found():
     assert shipped_folder("hardware_profiles").is_dir()
     assert shipped_folder("scenarios/models").is_dir()
+
+
+def test_a_name_may_mean_a_file_in_a_folder_inside(tree):
+    inside = tree / "source" / "fruit" / "dried"
+    inside.mkdir()
+    (inside / "fig.yaml").touch()
+    assert shipped_path("fruit", name="fig", inside=("dried",)) == inside / "fig.yaml"
+    assert shipped_path("fruit", name="pear", inside=("dried",)).parent.name == "fruit"
+    with pytest.raises(ConfigError, match="did you mean 'fig'"):
+        shipped_path("fruit", name="figs", inside=("dried",))
+    with pytest.raises(ConfigError, match="not in fruit"):
+        shipped_path("fruit", name="fig")
