@@ -179,12 +179,15 @@ class KvCaches(Document):
         Handshake and descriptors of one request. [s]
     cold_start_s : Sourced
         Time after the start in which no cache arrives: connections are made lazily. [s]
+    frees_windows : bool
+        Whether layers with a sliding window give tokens back that left it.
     """
 
     dtype: Literal["bf16", "fp8"]
     path: Literal["scale_out", "scale_up"]
     setup_s: Sourced[Seconds]
     cold_start_s: Sourced[Seconds]
+    frees_windows: bool = True
 
 
 class SpeculationRates(Document):

@@ -1,8 +1,9 @@
 """What the memory of a pool's GPUs holds, and which weights stay in the memory of the CPUs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rackmoe.errors import CapacityError
+from rackmoe.model.architecture import ModelArchitecture
 from rackmoe.model.memory import MemoryBudget, MemoryPlan, Sharding, check_fit, rank_weight_bytes
 from rackmoe.scenario.deployment import Pool
 from rackmoe.scenario.resolved import Scenario
@@ -66,7 +67,7 @@ def plan_memory(scenario: Scenario, *, pool: Pool, place: str) -> PoolMemory:
     )
     try:
         plan = check_fit(
-            scenario.arch, sharding=sharding, budget=budget, kv_dtype=scenario.kv_dtype
+            _stored(scenario), sharding=sharding, budget=budget, kv_dtype=scenario.kv_dtype
         )
     except CapacityError as error:
         if not pool.offloads_weights:
@@ -100,3 +101,12 @@ def _offloaded(
     )
     rate = host.link_bandwidth_bytes_per_s * host.copy_frac
     return PoolMemory(plan=plan, stream_s=away_bytes / rate)
+
+
+def _stored(scenario: Scenario) -> ModelArchitecture:
+    """Return the model as its caches see it: with windows only where the engine frees them."""
+    arch = scenario.arch
+    if scenario.backend.kv.frees_windows:
+        return arch
+    layers = replace(arch.layers, windows=(None,) * arch.n_layers)
+    return replace(arch, layers=layers)

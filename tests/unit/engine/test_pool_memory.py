@@ -1,9 +1,11 @@
 from dataclasses import replace
 
 import pytest
+from strategies import Case, build
 
 from rackmoe.engine.pool_memory import plan_memory
 from rackmoe.errors import CapacityError
+from rackmoe.model.cache import kv_bytes_per_token
 from rackmoe.scenario.document import ScenarioDocument
 from rackmoe.scenario.resolved import resolve_scenario
 
@@ -56,3 +58,19 @@ def test_cpu_memory_is_finite():
     machine = replace(scenario.machine, host=replace(scenario.machine.host, memory_bytes=1e9))
     with pytest.raises(CapacityError, match="of CPU memory are there; raise ep"):
         plan_memory(replace(scenario, machine=machine), pool=pool, place="here")
+
+
+def test_engines_that_keep_what_left_a_window_have_room_for_fewer_tokens(small_files):
+    plans = {}
+    for backend in ("vllm-2026h1", "trtllm-2026h1"):
+        scenario = build(Case(model="windowed", backend=backend), small_files)
+        pool = scenario.document.deployment.pools["aggregated"]
+        kept = plan_memory(scenario, pool=pool, place="case").plan
+        plans[backend] = kept, kv_bytes_per_token(scenario.arch, kv_dtype=scenario.kv_dtype, tp=1)
+    freed, full_layers_bytes = plans["vllm-2026h1"]
+    assert freed.window_bytes > 0
+    assert freed.token_bytes == pytest.approx(full_layers_bytes)
+    kept, full_layers_bytes = plans["trtllm-2026h1"]
+    # every second layer has a window
+    assert kept.window_bytes == 0
+    assert kept.token_bytes == pytest.approx(2 * full_layers_bytes)
