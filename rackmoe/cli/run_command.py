@@ -35,6 +35,17 @@ _SLO_SHARE = 0.99
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
+    "--fidelity",
+    type=click.Choice(["plan", "phase", "flow", "packet", "auto"]),
+    help="How closely to look at exchanges; short for --set simulation.fidelity=...",
+)
+@click.option(
+    "--audit",
+    type=click.IntRange(min=0),
+    metavar="K",
+    help="Compare one step in K with packets; short for --set simulation.audit=K.",
+)
+@click.option(
     "--variant",
     "chosen",
     multiple=True,
@@ -70,6 +81,8 @@ def command(  # noqa: PLR0913  one parameter for each option
     scenario: str,
     settings: tuple[str, ...],
     seed: int,
+    fidelity: str | None,
+    audit: int | None,
     chosen: tuple[str, ...],
     output: Path | None,
     overwrite: bool,
@@ -88,6 +101,8 @@ def command(  # noqa: PLR0913  one parameter for each option
     from rackmoe.cli.progress import run_listener
     from rackmoe.report.files import staged_folder
 
+    given = {"simulation.fidelity": fidelity, "simulation.audit": audit}
+    settings += tuple(f"{path}={value}" for path, value in given.items() if value is not None)
     _check_options(output, has_files=overwrite or figures or parquet)
     names = _chosen_names(load_runs(scenario, settings=settings), chosen, has_slo=require_slo)
     _say_if_cold()

@@ -19,6 +19,7 @@ from rackmoe.engine.exchanges import (
     ReplicaExchanges,
 )
 from rackmoe.engine.ledger import Ledger
+from rackmoe.engine.pair_traffic import PairTraffic
 from rackmoe.engine.pool_memory import plan_memory
 from rackmoe.engine.pool_plan import PoolPlan
 from rackmoe.engine.replica import Replica, ReplicaHooks
@@ -309,8 +310,7 @@ def _exchanges(scenario: Scenario, pool: Pool, *, phase: str) -> ReplicaExchange
         payload_bytes=(payloads[0], payloads[1]),
         hidden=arch.hidden,
         n_layers=arch.n_layers,
-        family=family,
-        n_ranks=n_gpus,
+        traffic=PairTraffic.on_machine(family, n_ranks=n_gpus, machine=scenario.machine),
     )
 
 

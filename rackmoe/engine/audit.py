@@ -1,35 +1,39 @@
-"""How far the closed forms of a run are from single packets, by evidence."""
+"""How far the exchanges of a run are from single packets, by evidence."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rackmoe.engine.planned import PlannedStep
-from rackmoe.network.exchange import receive_ends
-from rackmoe.network.layer_times import ExchangeTimes
-from rackmoe.network.packet import packet_receive_ends_s
+from rackmoe.engine.step_clocks import plan_clocks
+from rackmoe.engine.step_detail import StepDetail
+from rackmoe.network.exchange_tiers import ExchangeTier
 from rackmoe.network.recurrence import StepPlan
+from rackmoe.network.slowdown import Slowdown
 
-__all__ = ["Audit", "AuditReport", "exchange_makespans_s"]
+__all__ = ["Audit", "AuditReport"]
 
-_MOST_PACKETS = 40_000
-_MOST_PACKETS_OF_PAIR = 64
 _P90 = 90.0
+_LEAST_S = 1e-12
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditReport:
-    """How far makespans of exchanges by the closed form are from those of packets.
+    """How far a run is from one whose exchanges are single packets.
 
     Attributes
     ----------
     n_steps, n_exchanges : int
         Steps and exchanges that were compared.
     median_error_frac, p90_error_frac : float
-        Of the size of the relative difference.
+        Of the size of the relative difference of the makespans of exchanges by the closed form.
     worst_error_frac : float
         The largest difference, with its sign: negative where the closed form is low.
+    step_error_frac : float
+        The largest difference of a whole step as it was planned, with its sign.
     """
 
     n_steps: int
@@ -37,32 +41,33 @@ class AuditReport:
     median_error_frac: float
     p90_error_frac: float
     worst_error_frac: float
+    step_error_frac: float
 
     def __str__(self) -> str:
         return (
             f"{self.n_exchanges} exchanges of {self.n_steps} steps against packets: error "
             f"{self.median_error_frac:.2%} median, {self.p90_error_frac:.2%} p90, "
-            f"{self.worst_error_frac:+.2%} worst"
+            f"{self.worst_error_frac:+.2%} worst; whole steps {self.step_error_frac:+.2%} at most"
         )
 
 
 class Audit:
-    """Compares the exchanges of one step in so many with packets; watches a replica.
+    """Compares steps of a replica with single packets; watches it.
+
+    The packets are the copies of tokens that the routing of the step sends from each rank to
+    each other, from the clock of each rank in the step, at the present speed of its ports.
 
     Parameters
     ----------
-    every : int
-        Steps for each audited one; the first is audited.
-    rng : Generator
-        Order of the packets.
+    detail : StepDetail
+        Says which steps are audited.
     """
 
-    def __init__(self, every: int, *, rng: np.random.Generator) -> None:
-        self._every = every
-        self._rng = rng
-        self._n_seen = 0
+    def __init__(self, detail: StepDetail) -> None:
+        self._detail = detail
         self._n_steps = 0
         self._errors: list[float] = []
+        self._step_errors: list[float] = []
 
     def started(self, plan: PlannedStep) -> None:
         """Audit a step, if it is its turn.
@@ -72,11 +77,18 @@ class Audit:
         plan : PlannedStep
             The step that starts.
         """
-        is_due = self._n_seen % self._every == 0
-        self._n_seen += 1
-        if is_due and plan.times[0].is_connected:
-            self._n_steps += 1
-            self._errors.extend(self._step_errors(plan))
+        if not self._detail.is_audited or not plan.paired or not plan.times[0].is_connected:
+            return
+        self._n_steps += 1
+        packets = [replace(one, tier=ExchangeTier.PACKET) for one in plan.paired]
+        tails_s = [plan.plan.tail_s] if isinstance(plan.plan, StepPlan) else [*plan.plan.tail_s]
+        exact = plan_clocks(plan.times, tails_s=tails_s, slowdown=plan.slowdown, paired=packets)
+        self._step_errors.append(float(plan.plan.end_s.max() / exact.end_s.max()) - 1.0)
+        n_layers = plan.times[0].shape[0]
+        for layer in sorted({0, n_layers // 2, n_layers - 1}):
+            entries_s = _entries_s(plan, layer)
+            for batch, entry_s in enumerate(entries_s):
+                self._errors.extend(_layer_errors(plan, batch, layer, entry_s))
 
     def ended(self, plan: PlannedStep, *, start_ps: int, end_ps: int, n_steps: int) -> None:
         """Do nothing. [ps]."""
@@ -88,7 +100,7 @@ class Audit:
         """Return the errors until now; None without any exchange."""
         if not self._errors:
             return None
-        errors = np.array(self._errors)
+        errors, whole = np.array(self._errors), np.array(self._step_errors)
         sizes = np.abs(errors)
         return AuditReport(
             n_steps=self._n_steps,
@@ -96,93 +108,45 @@ class Audit:
             median_error_frac=float(np.median(sizes)),
             p90_error_frac=float(np.percentile(sizes, _P90)),
             worst_error_frac=float(errors[np.argmax(sizes)]),
-        )
-
-    def _step_errors(self, plan: PlannedStep) -> list[float]:
-        times = plan.times[0]
-        n_layers, n_ranks = times.shape
-        found: list[float] = []
-        for layer in sorted({0, n_layers // 2, n_layers - 1}):
-            entry_s = np.zeros(n_ranks)
-            if layer and isinstance(plan.plan, StepPlan):
-                entry_s = plan.plan.clock_s[layer - 1]
-            start_s = entry_s + times.pre_s[layer]
-            for exchange in (times.dispatch, times.combine):
-                if exchange is None:
-                    continue
-                closed_s, packet_s = self._both(exchange, layer, start_s)
-                if packet_s > 0.0:
-                    found.append(closed_s / packet_s - 1.0)
-                end_s = start_s.min() + closed_s + exchange.latency_s
-                shared_s = start_s + times.shared_s[layer]
-                start_s = np.maximum(end_s, shared_s) + times.expert_s[layer]
-        return found
-
-    def _both(
-        self, exchange: ExchangeTimes, layer: int, start_s: NDArray[np.float64]
-    ) -> tuple[float, float]:
-        return exchange_makespans_s(
-            start_s,
-            egress_s=np.ascontiguousarray(exchange.egress_s[layer]),
-            ingress_s=np.ascontiguousarray(exchange.ingress_s[layer]),
-            rng=self._rng,
+            step_error_frac=float(whole[np.argmax(np.abs(whole))]),
         )
 
 
-def exchange_makespans_s(
-    start_s: NDArray[np.float64],
-    *,
-    egress_s: NDArray[np.float64],
-    ingress_s: NDArray[np.float64],
-    rng: np.random.Generator,
-) -> tuple[float, float]:
-    r"""Return how long one exchange takes by the closed form, and packet by packet.
+def _entries_s(plan: PlannedStep, layer: int) -> list[Floats]:
+    """Return when each rank begins a layer, for each micro-batch. [s]."""
+    clocks = plan.plan
+    if isinstance(clocks, StepPlan):
+        return [clocks.clock_s[layer - 1] if layer else clocks.start_s]
+    state_s = clocks.clocks_s[layer - 1] if layer else clocks.start_s
+    first_s = np.maximum(state_s[0], state_s[2])
+    return [first_s, np.maximum(first_s + plan.times[0].pre_s[layer], state_s[3])]
 
-    Parameters
-    ----------
-    start_s : ndarray of shape (n_ranks,)
-        When each rank starts to send. [s]
-    egress_s, ingress_s : ndarray of shape (n_ranks,)
-        Time that the port of each rank needs to send and to receive. [s]
-    rng : Generator
-        Order in which each rank sends its packets.
 
-    Returns
-    -------
-    closed_s, packet_s : float
-        First start to last arrival, latency apart. [s]
-
-    Notes
-    -----
-    The matrix has the given marginals: rank `s` sends
-    :math:`E_s I_d / \sum_{k \ne s} I_k` to rank `d`, cut into equal packets.
-    """
-    n_ranks = start_s.size
-    start_s = start_s - start_s.min()
-    ones, end_s = np.ones((1, n_ranks)), np.empty(n_ranks)
-    orders = np.tile(np.arange(n_ranks), (3, 1))
-    room = np.empty(n_ranks), np.empty((7, n_ranks))
-    receive_ends(
-        start_s, egress_s, ingress_s, np.empty(0), ones, ones, orders, room[0], end_s, room[1]
-    )
-    others = ingress_s.sum() - ingress_s
-    share = np.divide(egress_s, others, out=np.zeros(n_ranks), where=others > 0.0)
-    sent = share[:, None] * ingress_s
-    np.fill_diagonal(sent, 0.0)
-    n_each = min(_MOST_PACKETS_OF_PAIR, max(1, _MOST_PACKETS // (n_ranks * (n_ranks - 1))))
-    peers = np.arange(n_ranks)
-    away = np.array([np.delete(peers, rank) for rank in peers])
-    destination = rng.permuted(np.tile(away, n_each), axis=1).reshape(-1)
-    source = np.repeat(peers, (n_ranks - 1) * n_each)
-    gets = sent.sum(axis=0)
-    rate = np.divide(gets, ingress_s, out=np.ones(n_ranks), where=ingress_s > 0.0)
-    ends_s = packet_receive_ends_s(
-        source,
-        destination=destination,
-        size_bytes=sent[source, destination] / n_each,
-        egress_bytes_per_s=np.ones(n_ranks),
-        ingress_bytes_per_s=np.where(rate > 0.0, rate, 1.0),
-        start_s=start_s,
-    )
-    last_start_s = float((start_s + egress_s).max())
-    return float(end_s.max()), max(float(ends_s.max()), last_start_s)
+def _layer_errors(plan: PlannedStep, batch: int, layer: int, entry_s: Floats) -> list[float]:
+    """Return the errors of the dispatch and the combine of one layer."""
+    times, paired = plan.times[batch], plan.paired[batch]
+    slow = plan.slowdown or Slowdown.none(entry_s.size)
+    compute = slow.compute[0]
+    start_s = entry_s + times.pre_s[layer] * compute
+    found: list[float] = []
+    for exchange in (times.dispatch, times.combine):
+        if exchange is None:
+            continue
+        closed_s, packet_s = (
+            replace(paired, tier=tier).streams_s(
+                start_s,
+                layer=layer,
+                egress_s=exchange.egress_s[layer],
+                ingress_s=exchange.ingress_s[layer],
+                slowdown=slow,
+                is_combine=exchange is not times.dispatch,
+            )[0]
+            for tier in (ExchangeTier.PLAN, ExchangeTier.PACKET)
+        )
+        took_s = float(packet_s.max() - start_s.min())
+        if took_s > _LEAST_S:
+            found.append(float(closed_s.max() - start_s.min()) / took_s - 1.0)
+        shared_s = start_s + times.shared_s[layer] * compute
+        start_s = np.maximum(closed_s + exchange.latency_s, shared_s)
+        start_s = start_s + times.expert_s[layer] * compute
+    return found

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rackmoe.backend.collectives import Family
+from rackmoe.engine.pair_traffic import PairTraffic
 from rackmoe.network.build import MoeExchange
 from rackmoe.network.collectives import CollectiveLaw
 from rackmoe.network.traffic import PortTimes
@@ -33,6 +34,9 @@ _ALL_REDUCE_PASSES = 2
 
 class ReplicaExchanges(Protocol):
     """What a step needs to know about communication."""
+
+    traffic: PairTraffic
+    """Who sends to whom."""
 
     def group_reduce_s(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the all-reduce after a tensor-parallel part, shape (n_groups,). [s]."""
@@ -71,6 +75,9 @@ class _GroupReduce:
 class LocalExperts:
     """One GPU holds everything: nothing travels."""
 
+    def __init__(self) -> None:
+        self.traffic = PairTraffic(None, n_ranks=1, domain_ranks=1)
+
     def group_reduce_s(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return zeros. [s]."""
         return np.zeros(len(rows))
@@ -104,6 +111,7 @@ class ExpertReduce:
     def __init__(
         self, law: CollectiveLaw, *, hidden: int, n_layers: int, n_moe_layers: int
     ) -> None:
+        self.traffic = PairTraffic(None, n_ranks=law.n_ranks, domain_ranks=law.n_ranks)
         self._law = law
         self._reduce = _GroupReduce(law, row_bytes=hidden * 2.0)
         self._n_layers = n_layers
@@ -148,10 +156,8 @@ class DispatchCombine:
         One copy of one token, dispatched and combined. [B]
     hidden, n_layers : int
         Width and layers of the model.
-    family : Family
-        The kernels; decides how many copies a token makes.
-    n_ranks : int
-        GPUs of the replica.
+    traffic : PairTraffic
+        The kernels, which decide how many copies a token makes, and the GPUs of the replica.
     """
 
     def __init__(
@@ -163,8 +169,7 @@ class DispatchCombine:
         payload_bytes: tuple[float, float],
         hidden: int,
         n_layers: int,
-        family: Family,
-        n_ranks: int,
+        traffic: PairTraffic,
     ) -> None:
         self._exchange = exchange
         self._tp = tp
@@ -172,8 +177,9 @@ class DispatchCombine:
         self._payload_bytes = sum(payload_bytes)
         self._payloads_bytes = payload_bytes
         self._n_layers = n_layers
-        self._family = family
-        self._n_ranks = n_ranks
+        self.traffic = traffic
+        self._family = traffic.family
+        self._n_ranks = traffic.n_ranks
 
     def group_reduce_s(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the all-reduce within each attention group, shape (n_groups,). [s]."""

@@ -1,5 +1,6 @@
 """The fabric of one run: its ports, KV transfers, faults and audits, put together."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import simpy
@@ -13,13 +14,16 @@ from rackmoe.engine.pool_plan import PoolPlan
 from rackmoe.engine.replica import Replica
 from rackmoe.engine.replica_ports import ReplicaPorts
 from rackmoe.engine.shipments import Shipments
-from rackmoe.network.arbitration import Arbitration
+from rackmoe.engine.step_detail import StepDetail
 from rackmoe.network.two_batch import TwoBatchPlan
 from rackmoe.records import Table
 from rackmoe.scenario.resolved import Scenario
 from rackmoe.streams import Streams
 
 __all__ = ["FabricRun"]
+
+
+_MOST_NAMED = 3
 
 
 class FabricRun:
@@ -76,12 +80,12 @@ class FabricRun:
         plans = [plan for plan in self._plans for _ in range(plan.pool.replicas)]
         found: list[ReplicaPorts] = []
         for replica, plan in zip(replicas, plans, strict=True):
+            replica.detail = StepDetail(choice.fidelity, audit_every=choice.audit)
             found.append(self._ports_of(replica, plan.pool.n_gpus_per_replica))
             replica.watches.append(found[-1])
             replica.watches.append(self._validity)
             if choice.audit:
-                rng = streams.rng(f"audit {replica.index}")
-                audit = self._audits[replica.index] = Audit(choice.audit, rng=rng)
+                audit = self._audits[replica.index] = Audit(replica.detail)
                 replica.watches.append(audit)
         self.ports = tuple(found)
         # any shipment but a KV cache may cross the ports of any replica
@@ -110,6 +114,11 @@ class FabricRun:
     def notes(self) -> dict[str, str]:
         """Return what audits and faults found, by topic."""
         found: dict[str, str] = {}
+        if self._validity.n_by_tier:
+            steps = ", ".join(
+                f"{n} steps by {tier}" for tier, n in self._validity.n_by_tier.items()
+            )
+            found["fidelity"] = f"{self._scenario.document.simulation.fidelity}: {steps}"
         for index, audit in self._audits.items():
             report = audit.report()
             if report is not None:
@@ -131,14 +140,12 @@ class FabricRun:
                 f"{self._validity.n_network_bound} steps of two micro-batches waited for the "
                 "network; exchanges that share ports make such steps 3 to 15 % longer than planned"
             )
-        is_met = any(one.n_changes for one in self.ports)
-        is_strict = self.net.arbitration is Arbitration.PRIORITY
-        if self.shipments.n_shared and is_met and not is_strict:
-            found.append(
-                f"{self.shipments.n_shared} transfers met others at a port that exchanges use; "
-                "the closed form is up to 30 % low there; compare with "
-                "simulation.kv_path: scale_out"
-            )
+        found.extend(
+            f"replica {one.replica.index}: transfers met at {_most_common(one.met)}, where the "
+            "closed form is up to 50 % off; those steps were planned by flow"
+            for one in self.ports
+            if one.met
+        )
         return tuple(found)
 
     def _ports_of(self, replica: Replica, n_gpus: int) -> ReplicaPorts:
@@ -154,7 +161,15 @@ class FabricRun:
             n_gpus=n_gpus,
             spans_domains=spans_domains,
             is_shared=is_shared,
+            shipments=self.shipments,
         )
+
+
+def _most_common(met: Counter[str]) -> str:
+    """Say where transfers met most often."""
+    named = ", ".join(f"{name} ({n} steps)" for name, n in met.most_common(_MOST_NAMED))
+    more = len(met) - _MOST_NAMED
+    return f"{named} and {more} other links" if more > 0 else named
 
 
 class _Validity:
@@ -162,14 +177,16 @@ class _Validity:
 
     def __init__(self) -> None:
         self.n_network_bound = 0
+        self.n_by_tier: Counter[str] = Counter()
 
     def started(self, plan: PlannedStep) -> None:
         """Look at the plan of a step."""
         if isinstance(plan.plan, TwoBatchPlan) and plan.plan.is_network_bound:
             self.n_network_bound += 1
 
-    def ended(self, plan: PlannedStep, *, start_ps: int, end_ps: int, n_steps: int) -> None:
-        """Do nothing. [ps]."""
+    def ended(self, plan: PlannedStep, *, start_ps: int, end_ps: int, n_steps: int) -> None:  # noqa: ARG002 protocol
+        """Count the steps by tier. [ps]."""
+        self.n_by_tier[plan.tier.value] += n_steps
 
     def idle(self) -> None:
         """Do nothing."""

@@ -5,9 +5,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rackmoe.network.recurrence import LayerTimes, StepPart, StepPlan, layered_step, resume_step
+from rackmoe.engine.step_arrays import mean_parts_s
+from rackmoe.engine.step_clocks import plan_clocks, resume_clocks
+from rackmoe.network.exchange_tiers import ExchangeTier
+from rackmoe.network.paired_exchange import PairedExchanges
+from rackmoe.network.recurrence import LayerTimes, StepPart, StepPlan
 from rackmoe.network.slowdown import Slowdown
-from rackmoe.network.two_batch import TwoBatchPlan, resume_two_batch
+from rackmoe.network.two_batch import TwoBatchPlan
 from rackmoe.records import Pool
 from rackmoe.serving.batching import StepBatch
 
@@ -85,6 +89,10 @@ class PlannedStep:
         Host work that overlaps the GPU, and GPU idle after the step. [s]
     batch : StepBatch
         What it computes.
+    paired : tuple of PairedExchanges
+        Who sends how much to whom, of each of `times`; empty where it was not asked for.
+    slowdown : Slowdown or None
+        Capacities at its start; None for nominal ones.
     """
 
     times: tuple[LayerTimes, ...]
@@ -94,6 +102,13 @@ class PlannedStep:
     host_step_s: float
     host_gap_s: float
     batch: StepBatch
+    paired: tuple[PairedExchanges, ...] = ()
+    slowdown: Slowdown | None = None
+
+    @property
+    def tier(self) -> ExchangeTier:
+        """How closely its exchanges were looked at."""
+        return self.paired[0].tier if self.paired else ExchangeTier.PLAN
 
     @property
     def exchange_s(self) -> NDArray[np.float64]:
@@ -125,13 +140,9 @@ class PlannedStep:
         PlannedStep
             The rest runs at the new capacities.
         """
-        if isinstance(self.plan, StepPlan):
-            plan: StepPlan | TwoBatchPlan = resume_step(
-                self.times[0], plan=self.plan, slowdown=slowdown, now_s=now_s
-            )
-        else:
-            both = (self.times[0], self.times[1])
-            plan = resume_two_batch(both, plan=self.plan, slowdown=slowdown, now_s=now_s)
+        plan = resume_clocks(
+            self.times, plan=self.plan, slowdown=slowdown, now_s=now_s, paired=self.paired
+        )
         return replace(self, plan=plan)
 
     def settled(self, slowdown: Slowdown) -> "PlannedStep":
@@ -143,9 +154,9 @@ class PlannedStep:
             Everything that changed while it ran.
         """
         if isinstance(self.plan, StepPlan):
-            times, tail_s = self.times[0], self.plan.tail_s
-            plan = layered_step(times, tail_s=tail_s, slowdown=slowdown)
-            return replace(self, plan=plan, parts_s=plan.parts_s.mean(axis=1))
+            tails_s = (self.plan.tail_s,)
+            plan = plan_clocks(self.times, tails_s=tails_s, slowdown=slowdown, paired=self.paired)
+            return replace(self, plan=plan, parts_s=mean_parts_s(list(self.times), plan=plan))
         parts_s = self.parts_s.copy()
         parts_s[StepPart.DISPATCH] += float(self.plan.end_s.mean()) - float(parts_s.sum())
         return replace(self, parts_s=parts_s)

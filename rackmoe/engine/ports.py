@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +11,12 @@ from numpy.typing import NDArray
 from rackmoe.engine.fabric import Fabric
 from rackmoe.engine.links import MachineLinks
 from rackmoe.errors import TopologyError
-from rackmoe.network.arbitration import Arbitration, collective_capacity_bytes_per_s
+from rackmoe.network.arbitration import Arbitration, TrafficClass
+from rackmoe.network.port_shares import lone_shares_bytes_per_s, solved_shares_bytes_per_s
 
-__all__ = ["Gpu", "Nic", "NvlinkPort", "Ports", "SwitchChip"]
+__all__ = ["Flows", "Gpu", "Nic", "NvlinkPort", "Ports", "SwitchChip"]
 
-_FULL_FRAC = 1.0 - 1e-9
-"""Used share of a port from which its transfers count as bound by it."""
+Flows = Sequence[tuple[TrafficClass, tuple[int, ...]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,7 +309,12 @@ class Ports:
                 self.serving_nic[nic] = near[np.searchsorted(near, nic) % near.size]
 
     def nic_slowdown(
-        self, way: int, *, gpus: NDArray[np.int64], n_peers: int
+        self,
+        way: int,
+        *,
+        gpus: NDArray[np.int64],
+        n_peers: int,
+        flows: Flows | None = None,
     ) -> NDArray[np.float64]:
         """Return how much slower than nominal a collective runs over the NICs of GPUs.
 
@@ -322,6 +328,8 @@ class Ports:
             The ranks of a group.
         n_peers : int
             Ranks that each rank exchanges data with at the same time.
+        flows : sequence of (TrafficClass, tuple of int), optional
+            As for `collective_slowdown`.
 
         Returns
         -------
@@ -335,14 +343,14 @@ class Ports:
             serving = self.serving_nic[gpus * per_gpu + k]
             is_there = serving >= 0
             links = self.links.nic[way, np.maximum(serving, 0)]
-            slow = self.collective_slowdown(links, n_peers=n_peers)
+            slow = self.collective_slowdown(links, n_peers=n_peers, flows=flows)
             shared = n_served[np.maximum(serving, 0)]
             speed += np.where(is_there, 1.0 / (slow * np.maximum(shared, 1)), 0.0)
         never = np.full(gpus.size, np.inf)
         return np.asarray(np.divide(per_gpu, speed, out=never, where=speed > 0.0))
 
     def collective_slowdown(
-        self, links: NDArray[np.int64], *, n_peers: int
+        self, links: NDArray[np.int64], *, n_peers: int, flows: Flows | None = None
     ) -> NDArray[np.float64]:
         """Return how much slower than nominal a collective runs on links at this instant.
 
@@ -352,6 +360,9 @@ class Ports:
             Ports of the ranks of a group, one direction.
         n_peers : int
             Ranks that each rank exchanges data with at the same time.
+        flows : sequence of (TrafficClass, tuple of int), optional
+            Class and links of all transfers, to follow them to where they are held back;
+            otherwise each port is looked at alone.
 
         Returns
         -------
@@ -360,16 +371,23 @@ class Ports:
             port, whose rank has to leave the group.
         """
         capacity = self.fabric.capacity_bytes_per_s[links]
-        rates = self.fabric.rates_on(links)
-        # transfers that fill what is reserved for nobody else would take the whole port
-        is_full = (rates > 0.0) & (self.used_bytes_per_s(links) >= _FULL_FRAC * capacity)
-        present = collective_capacity_bytes_per_s(
-            capacity,
-            arbitration=self._arbitration,
-            n_collective_flows=n_peers,
-            n_foreign_flows=self.fabric.transfers_on(links),
-            foreign_bytes_per_s=np.where(is_full, capacity, rates),
-        )
+        if flows is None:
+            present = lone_shares_bytes_per_s(
+                capacity,
+                used_bytes_per_s=self.used_bytes_per_s(links),
+                rates_bytes_per_s=self.fabric.rates_on(links),
+                n_flows=self.fabric.transfers_on(links),
+                arbitration=self._arbitration,
+                n_peers=n_peers,
+            )
+        else:
+            present = solved_shares_bytes_per_s(
+                links,
+                capacity_bytes_per_s=self.fabric.capacity_bytes_per_s,
+                flows=flows,
+                arbitration=self._arbitration,
+                n_peers=n_peers,
+            )
         nominal = self._nominal[links]
         slow = np.full(links.size, np.inf)
         return np.asarray(np.divide(nominal, present, out=slow, where=present > 0.0))

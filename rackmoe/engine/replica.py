@@ -1,6 +1,7 @@
 """One replica of the model: form a step, plan it, sleep once, commit it."""
 
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ from rackmoe.engine.ledger import NEVER, Ledger
 from rackmoe.engine.plan_reuse import StepMemory
 from rackmoe.engine.planned import PlannedStep
 from rackmoe.engine.pool_plan import PoolPlan
+from rackmoe.engine.step_detail import StepDetail
 from rackmoe.engine.step_gate import StepGate
 from rackmoe.network.slowdown import Slowdown
 from rackmoe.records import Table
@@ -88,6 +90,7 @@ class Replica:
         self.is_up = True
         self.watches: list[StepWatch] = []
         self.gate = StepGate(env)
+        self.detail = StepDetail()
         self._law = plan.law
         self._env = env
         self._ledger = ledger
@@ -234,11 +237,8 @@ class Replica:
                 for watch in self.watches:
                     watch.idle()
             while not self.is_up:
-                try:
+                with suppress(simpy.Interrupt):  # capacities change while it is out
                     yield self._repaired
-                except simpy.Interrupt:
-                    # capacities change while it is out
-                    continue
 
     def _run_steps(self) -> Generator[simpy.Event, Any, None]:
         while True:
@@ -278,11 +278,13 @@ class Replica:
 
     def _plan(self, batch: StepBatch) -> PlannedStep:
         """Plan a step, or take the last plan where it is alike and nothing is slowed down."""
-        if self._slowdown is None:
+        tier = self.detail.next_tier()
+        if self._slowdown is None and not self.detail.is_audited:
             known = self.memory.recall(batch)
             if known is not None:
                 return replace(known, batch=batch)
-        plan = self._law.plan(batch, running=self.batcher.running, slowdown=self._slowdown)
+        law, running = self._law, self.batcher.running
+        plan = law.plan(batch, running=running, slowdown=self._slowdown, tier=tier)
         if self._slowdown is None:
             self.memory.keep(plan)
         return plan

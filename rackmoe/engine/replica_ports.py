@@ -1,5 +1,7 @@
 """The ports of one replica: what its steps put on them, and how others slow its steps down."""
 
+from collections import Counter
+
 import numpy as np
 import simpy
 from numpy.typing import NDArray
@@ -7,7 +9,12 @@ from numpy.typing import NDArray
 from rackmoe.engine.clock import now_ps, to_ps
 from rackmoe.engine.interconnect import Interconnect
 from rackmoe.engine.planned import PlannedStep
+from rackmoe.engine.ports import Flows
 from rackmoe.engine.replica import Replica
+from rackmoe.engine.shipments import Shipments
+from rackmoe.network.arbitration import Arbitration
+from rackmoe.network.exchange_tiers import ExchangeTier
+from rackmoe.network.port_shares import meeting_links
 from rackmoe.network.slowdown import Slowdown
 
 __all__ = ["ReplicaPorts"]
@@ -39,6 +46,13 @@ class ReplicaPorts:
         Whether its exchanges use the NICs too.
     is_shared : bool
         Whether transfers may cross the ports of its exchanges.
+    shipments : Shipments, optional
+        All transfers of the run, where they are followed to where they meet.
+
+    Attributes
+    ----------
+    met : Counter of str
+        Steps that were looked at more closely because transfers met, by name of the link.
     """
 
     def __init__(
@@ -49,6 +63,7 @@ class ReplicaPorts:
         n_gpus: int,
         spans_domains: bool,
         is_shared: bool,
+        shipments: Shipments | None = None,
     ) -> None:
         self.replica = replica
         self.gpus = np.arange(replica.first_gpu, replica.first_gpu + n_gpus)
@@ -76,6 +91,9 @@ class ReplicaPorts:
         self._is_due = False
         self._refreshed_ps = -to_ps(_LEAST_GAP_S)
         self.n_changes = 0
+        self._shipments = shipments
+        self._meeting: tuple[int, ...] = ()
+        self.met: Counter[str] = Counter()
         self._running: PlannedStep | None = None
         self._is_shared = False
         if is_shared:
@@ -100,6 +118,8 @@ class ReplicaPorts:
             The step that starts.
         """
         self._running = plan
+        if self._meeting and plan.paired and plan.tier is ExchangeTier.FLOW:
+            self.met.update(self._net.fabric.names[link] for link in self._meeting)
         if not self._is_shared or plan.totals.port_bytes is None:
             return
         moved = self._on_links(plan.totals.port_bytes)
@@ -148,7 +168,7 @@ class ReplicaPorts:
     def refresh(self) -> None:
         """Let the replica run at the present capacity of its ports."""
         self._refreshed_ps = now_ps(self._net.env)
-        factors = self._present_factors()
+        factors = self._present_factors(self._followed_flows())
         change = np.abs(factors / self._factors - 1.0)
         if not np.isfinite(factors).all() or float(change.max()) < _LEAST_CHANGE_FRAC:
             return
@@ -170,15 +190,34 @@ class ReplicaPorts:
         self._reserved = rates
         self._net.fabric.reserve(self._links, bytes_per_s=rates)
 
-    def _present_factors(self) -> NDArray[np.float64]:
+    def _followed_flows(self) -> Flows | None:
+        """Return the transfers if they have to be followed; note where they meet."""
+        if self._shipments is None or not self._net.fabric.transfers_on(self._links).any():
+            self._meet(())
+            return None
+        detail = self.replica.detail
+        if not detail.solves_shares:
+            return None
+        flows = self._shipments.flows()
+        is_strict = self._net.arbitration is Arbitration.PRIORITY
+        self._meet(() if is_strict else meeting_links(self._links, flows=flows))
+        return flows if self._meeting or not detail.may_escalate else None
+
+    def _meet(self, links: tuple[int, ...]) -> None:
+        """Let the next steps be looked at more closely while transfers meet."""
+        if links != self._meeting:
+            self._meeting = links
+            self.replica.detail.is_escalated = bool(links)
+
+    def _present_factors(self, flows: Flows | None = None) -> NDArray[np.float64]:
         """Return the slowdown of egress and ingress of each rank."""
         ports, n_peers = self._net.ports, max(self.gpus.size - 1, 1)
         both = np.empty((2, self.gpus.size))
         for way in range(2):
             up = self._net.links.scale_up[way, self.gpus]
-            both[way] = ports.collective_slowdown(up, n_peers=n_peers)
+            both[way] = ports.collective_slowdown(up, n_peers=n_peers, flows=flows)
             if self.spans_domains:
-                out = ports.nic_slowdown(way, gpus=self.gpus, n_peers=n_peers)
+                out = ports.nic_slowdown(way, gpus=self.gpus, n_peers=n_peers, flows=flows)
                 # the tier that takes longer decides; NICs as long as nothing was sent
                 up_s, out_s = self._load_s if self._load_s.any() else (0.0, 1.0)
                 with np.errstate(invalid="ignore"):

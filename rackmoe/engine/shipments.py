@@ -148,9 +148,13 @@ class Shipments:
                     left_bytes = self.net.fabric.cancel(transfer)
                     self._move(shipment, stripe, left_bytes)
 
-    def paths(self) -> list[tuple[int, ...]]:
-        """Return the links of every transfer that is under way."""
-        return [path for one in self._shipments.values() for _, path in one.transfers.values()]
+    def flows(self) -> list[tuple[TrafficClass, tuple[int, ...]]]:
+        """Return class and links of every transfer that is under way."""
+        return [
+            (one.traffic_class, path)
+            for one in self._shipments.values()
+            for _, path in one.transfers.values()
+        ]
 
     # ------------------------------------------------------------------ on the way
     def _start(self, shipment: _Shipment, loads_bytes: Mapping[tuple[int, int], float]) -> None:

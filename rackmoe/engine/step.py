@@ -15,11 +15,13 @@ from rackmoe.engine.folding import Folding
 from rackmoe.engine.micro_batches import MicroBatch, split_batch, whole_batch
 from rackmoe.engine.planned import PlannedStep, StepTotals
 from rackmoe.engine.step_arrays import in_all_layers, mean_of, mean_parts_s
+from rackmoe.engine.step_clocks import plan_clocks
 from rackmoe.engine.step_work import StepWork
 from rackmoe.model.architecture import ModelArchitecture
-from rackmoe.network.recurrence import LayerTimes, StepPlan, layered_step
+from rackmoe.network.exchange_tiers import ExchangeTier
+from rackmoe.network.layer_times import LayerTimes
+from rackmoe.network.paired_exchange import PairedExchanges
 from rackmoe.network.slowdown import Slowdown
-from rackmoe.network.two_batch import TwoBatchPlan, two_batch_step
 from rackmoe.routing.step import RoutingSource, StepRouting
 from rackmoe.serving.batching import StepBatch
 from rackmoe.serving.running import RunningSequences
@@ -139,6 +141,7 @@ class StepLaw:
         *,
         running: RunningSequences,
         slowdown: Slowdown | None = None,
+        tier: ExchangeTier | None = None,
     ) -> PlannedStep:
         """Return the plan of a step.
 
@@ -150,6 +153,8 @@ class StepLaw:
             The decoding sequences, whose rows a replayed trace needs.
         slowdown : Slowdown, optional
             Steady factors of compute and ports; nominal by default.
+        tier : ExchangeTier, optional
+            How closely to look at exchanges; the plan then says who sends to whom.
 
         Returns
         -------
@@ -163,23 +168,22 @@ class StepLaw:
         )
         times: list[LayerTimes] = []
         totals: list[StepTotals] = []
+        paired: list[PairedExchanges] = []
         for part in parts:
-            layer_times, total = self._micro_batch(part)
+            layer_times, total, routed = self._micro_batch(part)
+            if tier is not None:
+                paired.append(PairedExchanges(pairs=self._pairs(part, routed), tier=tier))
             if self._n_drafts:
                 layer_times, total = self._with_drafts(part, layer_times, total)
             times.append(layer_times)
             totals.append(total)
-        if len(times) == 1:
-            tail_s = self._tail_s(parts[0].batch)
-            plan: StepPlan | TwoBatchPlan = layered_step(
-                times[0], tail_s=tail_s, slowdown=slowdown
-            )
-        else:
-            tails_s = np.stack([self._tail_s(part.batch) for part in parts])
-            plan = two_batch_step((times[0], times[1]), tail_s=tails_s, slowdown=slowdown)
+        tails_s = [self._tail_s(part.batch) for part in parts]
+        plan = plan_clocks(times, tails_s=tails_s, slowdown=slowdown, paired=paired)
         return PlannedStep(
             times=tuple(times),
             plan=plan,
+            paired=tuple(paired),
+            slowdown=slowdown,
             parts_s=mean_parts_s(times, plan=plan),
             totals=totals[0] if len(totals) == 1 else totals[0].joined(totals[1]),
             host_step_s=self._host_step_s(batch),
@@ -200,7 +204,7 @@ class StepLaw:
         self.routing = routing
 
     # ------------------------------------------------------------------ parts of a step
-    def _micro_batch(self, part: MicroBatch) -> tuple[LayerTimes, StepTotals]:
+    def _micro_batch(self, part: MicroBatch) -> tuple[LayerTimes, StepTotals, StepRouting]:
         batch = part.batch
         rows = batch.decode_tokens
         chunks = self._dense.chunks(batch)
@@ -220,7 +224,14 @@ class StepLaw:
             imbalance=mean_of(routed.imbalance()),
             port_bytes=self._exchanges.port_bytes(routed, tokens=rows),
         )
-        return times, total
+        return times, total, routed
+
+    def _pairs(self, part: MicroBatch, routed: StepRouting) -> NDArray[np.float64]:
+        """Return who sends how much to whom; tokens that are followed say so themselves."""
+        is_followed = self.routing.needs_rows and part.batch.has_decode
+        return self._exchanges.traffic.pairs(
+            routed, sent_by=(lambda rank: self._route(part, rank)) if is_followed else None
+        )
 
     def _host_step_s(self, batch: StepBatch) -> float:
         """Return the host work beside the GPU; captured graphs hold no prompts. [s]."""
@@ -234,7 +245,7 @@ class StepLaw:
     ) -> tuple[LayerTimes, StepTotals]:
         """Add the passes that draft the tokens of the next step."""
         alone = draft_part(part) if self._n_drafts > 1 else None
-        draft_times, draft_total = (None, None) if alone is None else self._micro_batch(alone)
+        draft_times, draft_total = (None, None) if alone is None else self._micro_batch(alone)[:2]
         return (
             append_drafts(times, drafts=draft_times, n_drafts=self._n_drafts),
             add_draft_totals(
@@ -245,7 +256,8 @@ class StepLaw:
             ),
         )
 
-    def _route(self, part: MicroBatch) -> StepRouting:
+    def _route(self, part: MicroBatch, sender: int | None = None) -> StepRouting:
+        """Return the routing of all tokens, or of those that one rank decodes."""
         source, batch = self.routing, part.batch
         source.begin()
         if batch.has_decode:
@@ -256,8 +268,12 @@ class StepLaw:
                 rows = self._trace_order[wanted % self._n_rows]
                 rank = self._row_rank(np.repeat(part.groups, n))
             spread = self._spread(batch.decode_tokens)
+            if sender is not None and rows is not None and rank is not None:
+                is_own = rank == sender
+                rows, rank = rows[is_own], rank[is_own]
+                spread = np.bincount(rank, minlength=len(spread))
             source.add(spread, phase="decode", rows=rows, row_rank=rank)
-        if batch.chunks:
+        if batch.chunks and sender is None:
             source.add(self._spread(batch.prefill_tokens), phase="prefill")
         return source.finish()
 

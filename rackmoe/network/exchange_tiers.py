@@ -9,16 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rackmoe.errors import ShapeError
-from rackmoe.network.exchange import receive_ends
+from rackmoe.network.exchange import busy_ends, receive_ends
 from rackmoe.network.fluid import flow_finish_s
-from rackmoe.network.packet import packet_ends_s
+from rackmoe.network.packet import packet_receive_ends_s
 from rackmoe.network.sharing import FlowLinks
 from rackmoe.network.slowdown import Slowdown
 
-__all__ = ["ExchangeTier", "PairExchange", "exchange_ends_s", "exchange_streams_s"]
+__all__ = ["ExchangeTier", "PairExchange", "exchange_ends_s", "stream_ends_s"]
 
 _N_ORDERS, _N_SCRATCH = 3, 7
-_Streams = tuple[NDArray[np.float64], NDArray[np.float64]]
 _BATCH_FRAC = 0.01
 """Flows due within this share of the time so far end together: within 1 % of the exact end."""
 
@@ -116,27 +115,6 @@ def exchange_ends_s(exchange: PairExchange, *, tier: ExchangeTier) -> NDArray[np
     .. [1] M. Chowdhury and I. Stoica, "Coflow: a networking abstraction for cluster
        applications," HotNets, 2012.
     """
-    return exchange_streams_s(exchange, tier=tier)[0]
-
-
-def exchange_streams_s(
-    exchange: PairExchange, *, tier: ExchangeTier
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return when each rank has received everything, and when what it sent has been taken.
-
-    Parameters
-    ----------
-    exchange : PairExchange
-        The payload and the ports.
-    tier : ExchangeTier
-        How closely to look.
-
-    Returns
-    -------
-    tuple of two ndarray of shape (n_ranks,)
-        Ends as of `exchange_ends_s`; then when the send stream of each rank is free
-        again: the closed forms say with the end of the exchange. [s]
-    """
     solve = {
         ExchangeTier.PHASE: _barrier_ends_s,
         ExchangeTier.PLAN: _staggered_ends_s,
@@ -144,6 +122,46 @@ def exchange_streams_s(
         ExchangeTier.PACKET: _packet_ends_s,
     }[tier]
     return solve(exchange)
+
+
+def stream_ends_s(
+    start_s: NDArray[np.float64],
+    *,
+    egress_s: NDArray[np.float64],
+    ingress_s: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return when the send stream of each rank is free for the next exchange.
+
+    It is once the rank has sent everything and no port has a backlog any more: data of
+    the next exchange would only queue behind it.
+
+    Parameters
+    ----------
+    start_s, egress_s, ingress_s : ndarray of shape (n_ranks,)
+        Starts, and times to send and to receive. [s]
+
+    Returns
+    -------
+    ndarray of shape (n_ranks,)
+        Ends, as of `rackmoe.network.two_batch.two_batch_step`. [s]
+    """
+    n_ranks = start_s.size
+    slow, taken_s = Slowdown.none(n_ranks), np.empty(n_ranks)
+    send_end_s = np.asarray(start_s + egress_s)
+    busy_ends(
+        np.ascontiguousarray(start_s, np.float64),
+        send_end_s,
+        np.ascontiguousarray(egress_s, np.float64),
+        np.ascontiguousarray(ingress_s, np.float64),
+        slow.change_s,
+        slow.egress,
+        slow.ingress,
+        np.tile(np.arange(n_ranks), (_N_ORDERS, 1)),
+        float(send_end_s.min()),
+        taken_s,
+        np.empty((_N_SCRATCH, n_ranks)),
+    )
+    return np.maximum(send_end_s, taken_s.max())
 
 
 def _port_times_s(exchange: PairExchange) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -154,13 +172,12 @@ def _port_times_s(exchange: PairExchange) -> tuple[NDArray[np.float64], NDArray[
     return egress_s, ingress_s
 
 
-def _barrier_ends_s(exchange: PairExchange) -> _Streams:
+def _barrier_ends_s(exchange: PairExchange) -> NDArray[np.float64]:
     egress_s, ingress_s = _port_times_s(exchange)
-    end_s = np.asarray(exchange.start_s.max() + np.maximum(ingress_s, egress_s.max()))
-    return end_s, np.full(end_s.size, end_s.max())
+    return np.asarray(exchange.start_s.max() + np.maximum(ingress_s, egress_s.max()))
 
 
-def _staggered_ends_s(exchange: PairExchange) -> _Streams:
+def _staggered_ends_s(exchange: PairExchange) -> NDArray[np.float64]:
     n_ranks = exchange.start_s.size
     slow = Slowdown.none(n_ranks)
     end_s = np.empty(n_ranks)
@@ -175,10 +192,10 @@ def _staggered_ends_s(exchange: PairExchange) -> _Streams:
         end_s,
         np.empty((_N_SCRATCH, n_ranks)),
     )
-    return end_s, np.full(n_ranks, end_s.max())
+    return end_s
 
 
-def _flow_ends_s(exchange: PairExchange) -> _Streams:
+def _flow_ends_s(exchange: PairExchange) -> NDArray[np.float64]:
     far_bytes = exchange.far_bytes
     source, destination = np.nonzero(far_bytes)
     n_ranks = exchange.start_s.size
@@ -193,14 +210,10 @@ def _flow_ends_s(exchange: PairExchange) -> _Streams:
         weight=size_bytes,
         batch_frac=_BATCH_FRAC,
     )
-    sent_s = _sent_s(exchange)
-    end_s, taken_s = np.full(n_ranks, float(sent_s.max())), sent_s
-    np.maximum.at(end_s, destination, finish_s)
-    np.maximum.at(taken_s, source, finish_s)
-    return end_s, taken_s
+    return _received_s(exchange, destination=destination, arrival_s=finish_s)
 
 
-def _packet_ends_s(exchange: PairExchange) -> _Streams:
+def _packet_ends_s(exchange: PairExchange) -> NDArray[np.float64]:
     far_bytes = exchange.far_bytes
     source, destination = np.nonzero(far_bytes)
     n_ranks = exchange.start_s.size
@@ -213,7 +226,7 @@ def _packet_ends_s(exchange: PairExchange) -> _Streams:
     turn = (place + 0.5) / counts[pair]
     shift = (destination - source)[pair] % n_ranks
     order = np.lexsort((shift, turn, source[pair]))
-    end_s, taken_s = packet_ends_s(
+    end_s = packet_receive_ends_s(
         source[pair][order],
         destination=destination[pair][order],
         size_bytes=sizes_bytes[pair][order],
@@ -221,11 +234,15 @@ def _packet_ends_s(exchange: PairExchange) -> _Streams:
         ingress_bytes_per_s=exchange.ingress_bytes_per_s,
         start_s=exchange.start_s,
     )
-    sent_s = _sent_s(exchange)
-    return np.maximum(end_s, sent_s.max()), np.maximum(taken_s, sent_s)
-
-
-def _sent_s(exchange: PairExchange) -> NDArray[np.float64]:
-    """Return when each rank has sent its last byte, if nothing holds it back. [s]."""
     egress_s, _ = _port_times_s(exchange)
-    return np.asarray(exchange.start_s + egress_s)
+    return np.asarray(np.maximum(end_s, (exchange.start_s + egress_s).max()))
+
+
+def _received_s(
+    exchange: PairExchange, *, destination: NDArray[np.int64], arrival_s: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return when each rank holds everything: no earlier than the last byte is sent. [s]."""
+    egress_s, _ = _port_times_s(exchange)
+    end_s = np.full(exchange.start_s.size, float((exchange.start_s + egress_s).max()))
+    np.maximum.at(end_s, destination, arrival_s)
+    return end_s

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["packet_ends_s", "packet_receive_ends_s"]
+__all__ = ["packet_receive_ends_s"]
 
 
 def packet_receive_ends_s(
@@ -55,38 +55,6 @@ def packet_receive_ends_s(
     .. [1] D. V. Lindley, "The theory of queues with a single server," Math.
        Proc. Cambridge Philos. Soc., vol. 48, no. 2, pp. 277-289, 1952.
     """
-    received_s, _ = packet_ends_s(
-        source,
-        destination=destination,
-        size_bytes=size_bytes,
-        egress_bytes_per_s=egress_bytes_per_s,
-        ingress_bytes_per_s=ingress_bytes_per_s,
-        start_s=start_s,
-    )
-    return received_s
-
-
-def packet_ends_s(
-    source: NDArray[np.int64],
-    *,
-    destination: NDArray[np.int64],
-    size_bytes: NDArray[np.float64] | float,
-    egress_bytes_per_s: NDArray[np.float64],
-    ingress_bytes_per_s: NDArray[np.float64],
-    start_s: NDArray[np.float64] | None = None,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return when each rank has its last packet, and when its own last one has been taken.
-
-    Parameters
-    ----------
-    source, destination, size_bytes, egress_bytes_per_s, ingress_bytes_per_s, start_s
-        As for `packet_receive_ends_s`. [B], [B/s] and [s]
-
-    Returns
-    -------
-    tuple of two ndarray of shape (n_ranks,)
-        Ends of what is received, and of what is sent; minus infinity without any. [s]
-    """
     n_ranks = egress_bytes_per_s.size
     sizes_bytes = np.broadcast_to(np.asarray(size_bytes, np.float64), source.shape)
     begin_s = np.zeros(n_ranks) if start_s is None else np.asarray(start_s, np.float64)
@@ -96,19 +64,9 @@ def packet_ends_s(
     _send(source, sizes_bytes, egress_bytes_per_s, begin_s.copy(), first_bit_s, last_bit_s)
     # stable, so that packets that arrive together keep the order of the list
     order = np.argsort(first_bit_s, kind="stable")
-    ends_s = np.full((2, n_ranks), -np.inf)
-    _receive(
-        order,
-        source,
-        destination,
-        sizes_bytes,
-        ingress_bytes_per_s,
-        first_bit_s,
-        last_bit_s,
-        ends_s[0],
-        ends_s[1],
-    )
-    return ends_s[0], ends_s[1]
+    end_s = np.full(n_ranks, -np.inf)
+    _receive(order, destination, sizes_bytes, ingress_bytes_per_s, first_bit_s, last_bit_s, end_s)
+    return end_s
 
 
 @njit(cache=True)
@@ -130,17 +88,14 @@ def _send(
 @njit(cache=True)
 def _receive(
     order: NDArray[np.int64],
-    source: NDArray[np.int64],
     destination: NDArray[np.int64],
     size_bytes: NDArray[np.float64],
     ingress_bytes_per_s: NDArray[np.float64],
     first_bit_s: NDArray[np.float64],
     last_bit_s: NDArray[np.float64],
     end_s: NDArray[np.float64],
-    taken_s: NDArray[np.float64],
 ) -> None:
     for i in order:
         d = destination[i]
-        done_s = max(end_s[d], first_bit_s[i]) + size_bytes[i] / ingress_bytes_per_s[d]
-        end_s[d] = max(done_s, last_bit_s[i])
-        taken_s[source[i]] = max(taken_s[source[i]], end_s[d])
+        taken_s = max(end_s[d], first_bit_s[i]) + size_bytes[i] / ingress_bytes_per_s[d]
+        end_s[d] = max(taken_s, last_bit_s[i])

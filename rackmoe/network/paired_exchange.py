@@ -8,7 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rackmoe.errors import ShapeError
-from rackmoe.network.exchange_tiers import ExchangeTier, PairExchange, exchange_streams_s
+from rackmoe.network.exchange_tiers import (
+    ExchangeTier,
+    PairExchange,
+    exchange_ends_s,
+    stream_ends_s,
+)
 from rackmoe.network.slowdown import Slowdown
 
 __all__ = ["PairedExchanges", "fitted_pairs"]
@@ -67,7 +72,10 @@ class PairedExchanges:
         slowdown: Slowdown,
         is_combine: bool = False,
     ) -> tuple[Floats, Floats]:
-        """Return when each rank holds everything, and when what it sent has been taken.
+        """Return when each rank holds everything, and when its send stream is free again.
+
+        The stream is that of the recurrence of two micro-batches, whatever the tier: against
+        events on one ordered stream per rank it is right to 1 %.
 
         Where a capacity changes, the share of the exchange that is done is kept, and the
         rest runs at the new speed.
@@ -128,12 +136,16 @@ def _solve(
         start_s=since_s,
         copy_bytes=max(1.0, float(out.sum()) / _MOST_PACKETS),
     )
-    end_s, taken_s = exchange_streams_s(exchange, tier=tier)
+    end_s = exchange_ends_s(exchange, tier=tier)
     # ports can be busy without a pair: passes over own tokens, or data of unknown senders
     sent_s = since_s + egress_s
     end_s = np.maximum(end_s, sent_s.max())
     alone_s = np.where(into > 0.0, 0.0, since_s.max() + ingress_s)
-    return first_s + np.maximum(end_s, alone_s), first_s + np.maximum(taken_s, sent_s)
+    end_s = np.maximum(end_s, alone_s)
+    if tier is ExchangeTier.PHASE:
+        return first_s + end_s, np.full(end_s.size, first_s + float(end_s.max()))
+    free_s = stream_ends_s(since_s, egress_s=egress_s, ingress_s=ingress_s)
+    return first_s + end_s, first_s + free_s
 
 
 def _speed(copies: Floats, busy_s: Floats) -> Floats:

@@ -164,7 +164,7 @@ class _Clocks:
         times, compute_s, port_s = self._batches[m], self.state_s[0], self.state_s[1]
         ports = times.combine if is_combine else times.dispatch
         if ports is None or not times.is_connected:
-            return compute_s.copy()
+            return np.array(compute_s)
         self.overlaps += compute_s < port_s
         begin_s = np.maximum(compute_s, port_s)
         egress_s, ingress_s = ports.egress_s[layer], ports.ingress_s[layer]

@@ -83,17 +83,20 @@ class Simulation(Document):
     Attributes
     ----------
     fidelity : str
-        ``plan`` computes steps by closed forms; ``auto`` does too, and warns where they
-        are known to fall short.
+        How closely the exchanges of every step are looked at: ``plan`` by closed forms in
+        which each rank starts when it is ready, ``phase`` with a barrier before each,
+        ``flow`` by links that the pairs of ranks share, ``packet`` copy by copy. ``auto``
+        is ``plan``, and ``flow`` with a warning while transfers meet that cross ports of
+        exchanges, where the closed form is known to fall short.
     audit : int
-        Compare the exchanges of one step in so many with single packets; 0 for none.
+        Compare one step in so many with single packets; 0 for none.
     kv_path : str or None
         ``scale_out`` or ``scale_up``: how KV caches travel; the backend's way if absent.
     faults : tuple of Fault
         What fails.
     """
 
-    fidelity: Literal["plan", "auto"] = "auto"
+    fidelity: Literal["plan", "phase", "flow", "packet", "auto"] = "auto"
     audit: Annotated[int, Field(ge=0)] = 0
     kv_path: Literal["scale_out", "scale_up"] | None = None
     faults: tuple[Fault, ...] = ()

@@ -5,6 +5,7 @@ import pytest
 
 from rackmoe.backend.collectives import Family
 from rackmoe.engine.exchanges import DispatchCombine, ExpertReduce, LocalExperts
+from rackmoe.engine.pair_traffic import PairTraffic
 from rackmoe.network.traffic import PortTimes
 from rackmoe.routing.step import StepRouting
 
@@ -53,8 +54,7 @@ def build(family, *, tp=1, n_ranks=2, exchange=None):
         payload_bytes=(4.0, 6.0),
         hidden=5,
         n_layers=3,
-        family=family,
-        n_ranks=n_ranks,
+        traffic=PairTraffic(family, n_ranks=n_ranks, domain_ranks=n_ranks),
     )
 
 

@@ -10,6 +10,7 @@ from strategies import Case, Shape, build
 from rackmoe.engine.audit import Audit
 from rackmoe.engine.fabric_run import FabricRun
 from rackmoe.errors import ConfigError
+from rackmoe.network.exchange_tiers import ExchangeTier
 from rackmoe.network.recurrence import LayerTimes
 from rackmoe.network.traffic import PortTimes
 from rackmoe.network.two_batch import two_batch_step
@@ -80,6 +81,7 @@ def test_exchanges_are_written_with_the_replica_that_made_them(small_files):
     made = Attached(scenario_of(small_files))
     step = SimpleNamespace(
         plan=None,
+        tier=ExchangeTier.PACKET,
         totals=SimpleNamespace(port_bytes=np.full((4, 2), 5.0)),
         exchange_s=np.zeros(2),
     )
@@ -107,13 +109,31 @@ def test_steps_that_wait_for_the_network_are_warned_of(small_files, fidelity, n_
     assert all(one.startswith("2 steps of two micro-batches waited") for one in warnings)
 
 
-def test_caches_that_meet_exchanges_are_warned_of(small_files):
-    made = Attached(scenario_of(small_files, kv_path="scale_up"))
-    made.fabric.shipments.n_shared = 4
+def test_steps_are_counted_by_the_tier_that_priced_them(small_files):
+    made = Attached(scenario_of(small_files, fidelity="packet"))
+    for tier, n_steps in ((ExchangeTier.PACKET, 3), (ExchangeTier.PLAN, 2)):
+        step = SimpleNamespace(
+            plan=None, tier=tier, totals=SimpleNamespace(port_bytes=None), exchange_s=None
+        )
+        for watch in made.replicas[0].watches:
+            watch.ended(step, start_ps=0, end_ps=1000, n_steps=n_steps)
+    assert made.fabric.notes() == {"fidelity": "packet: 3 steps by packet, 2 steps by plan"}
+    assert made.replicas[0].detail.next_tier() is ExchangeTier.PACKET
+
+
+@pytest.mark.parametrize(("fidelity", "n_warnings"), [("auto", 1), ("plan", 0)])
+def test_links_where_transfers_met_are_named(small_files, fidelity, n_warnings):
+    made = Attached(scenario_of(small_files, fidelity=fidelity))
     assert made.fabric.warnings() == ()
-    made.fabric.ports[0].n_changes = 1
-    (warning,) = made.fabric.warnings()
-    assert warning.startswith("4 transfers met others at a port that exchanges use")
+    met = {"gpu0.scale_up.in": 7, "gpu1.scale_up.in": 9, "gpu2.scale_up.in": 2, "nic0.nic.in": 1}
+    made.fabric.ports[1].met.update(met)
+    warnings = made.fabric.warnings()
+    assert len(warnings) == n_warnings
+    for warning in warnings:
+        assert warning.startswith(
+            "replica 1: transfers met at gpu1.scale_up.in (9 steps), gpu0.scale_up.in (7 steps), "
+            "gpu2.scale_up.in (2 steps) and 1 other links"
+        )
 
 
 def test_faults_of_a_scenario_are_put_on_the_clock(small_files):

@@ -56,7 +56,7 @@ class Law:
     shape: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(n_gpus=1))
     planned: int = 0
 
-    def plan(self, batch, *, running, slowdown=None):
+    def plan(self, batch, *, running, slowdown=None, tier=None):
         self.planned += 1
         return planned(batch, slowdown)
 

@@ -112,14 +112,14 @@ def test_ports_of_exchanges_are_shared_from_the_first_shipment_that_crosses_them
     assert calls == ["shared"]
 
 
-def test_paths_are_those_of_what_is_under_way():
+def test_flows_are_those_of_what_is_under_way():
     shipments = shipments_of()
     shipments.ship({(0, 3): 1e9, (HOST, 3): 1e9}, traffic_class=TrafficClass.EXPERT)
-    assert shipments.paths() == []
+    assert shipments.flows() == []
     shipments.net.env.run(until=int(4.5e12))
     links = shipments.net.links
     expected = {links.scale_up_path(0, destination=3), links.host_path(3, is_to_host=False)}
-    assert set(shipments.paths()) == expected
+    assert set(shipments.flows()) == {(TrafficClass.EXPERT, path) for path in expected}
 
 
 @pytest.mark.parametrize("pair", [(HOST, HOST), (0, 16), (-2, 0)])

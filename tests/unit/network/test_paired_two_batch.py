@@ -25,6 +25,18 @@ def both(random_times, **values):
 
 
 @pytest.mark.parametrize("overlap_shared", [True, False])
+def test_the_closed_form_pair_by_pair_is_the_compiled_one(random_times, overlap_shared):
+    batches = both(random_times, spread=0.6, overlap_shared=overlap_shared)
+    for egress in (1.0, 8.0):
+        slow = Slowdown.steady(N_RANKS, egress=egress, ingress=np.linspace(1, 8, N_RANKS))
+        paired = tuple(pairs_of(times, ExchangeTier.PLAN) for times in batches)
+        found = paired_two_batch(batches, paired=paired, slowdown=slow)
+        expected = two_batch_step(batches, slowdown=slow)
+        assert found.clocks_s == pytest.approx(expected.clocks_s, rel=1e-9)
+        assert found.overlaps.tolist() == expected.overlaps.tolist()
+
+
+@pytest.mark.parametrize("overlap_shared", [True, False])
 @pytest.mark.parametrize("tier", TIERS)
 def test_compute_bound_steps_take_what_the_recurrence_says(random_times, tier, overlap_shared):
     batches = both(random_times, spread=0.1, overlap_shared=overlap_shared)
