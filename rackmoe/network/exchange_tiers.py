@@ -161,7 +161,7 @@ def stream_ends_s(
         taken_s,
         np.empty((_N_SCRATCH, n_ranks)),
     )
-    return np.maximum(send_end_s, taken_s.max())
+    return np.asarray(np.maximum(send_end_s, taken_s.max()))
 
 
 def _port_times_s(exchange: PairExchange) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
