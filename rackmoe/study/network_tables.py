@@ -10,10 +10,12 @@ import pandas as pd
 
 from rackmoe.backend.collectives import CollectiveKey, Family
 from rackmoe.errors import ConfigError
-from rackmoe.study.network_cases import (
-    CollectiveCase,
-    ExchangeCase,
-    Measurement,
+from rackmoe.study.network_cases import CollectiveCase, ExchangeCase, Measurement
+from rackmoe.study.network_cells import (
+    family_of_kernel,
+    positive_number,
+    whole_number,
+    wire_format,
 )
 
 __all__ = ["SLOW_CLUSTER_KERNEL", "read_measurements"]
@@ -33,16 +35,6 @@ _POINT_COLUMNS = {
     *("tokens_per_gpu", "message_bytes", "latency_us", "bandwidth_gb_per_s"),
     *("load_unit", "metric", "notes"),
 }
-_PAYLOAD: Mapping[str, str] = MappingProxyType(
-    {
-        "bfloat16": "bf16",
-        "default": "bf16",
-        "": "bf16",
-        "fp8": "fp8_block",
-        "nvfp4": "nvfp4",
-        "fp4": "nvfp4",
-    }
-)
 _OPERATIONS: Mapping[str, str] = MappingProxyType(
     {
         "alltoall": "all_to_all",
@@ -51,6 +43,8 @@ _OPERATIONS: Mapping[str, str] = MappingProxyType(
         "peak bus bandwidth over mnnvl": "all_reduce",
     }
 )
+_DENSE_LIBRARIES = ("NCCL 2", "NCCL (version", "nccl", "all-reduce")
+_DENSE_OPERATIONS = frozenset({"all_reduce", "all_gather", "reduce_scatter", "all_to_all"})
 _WORDS: Mapping[str, str] = MappingProxyType({"two": "2", "three": "3"})
 _SYSTEMS: Mapping[str, str] = MappingProxyType(
     {
@@ -94,9 +88,10 @@ def read_measurements(path: Path | str, *, hardware: str = "") -> list[Measureme
     """
     place = Path(path)
     try:
-        table = pd.read_csv(place, dtype=str, keep_default_na=False)
+        table = pd.read_csv(place, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise ConfigError(f"{place}: {error}; expected a CSV file; check the path") from error
+    table = table.fillna("")
     columns = set(table.columns)
     named = hardware or _system_in(place.stem)
     for needed, read in _LAYOUTS:
@@ -131,47 +126,28 @@ def _system_in(text: str) -> str:
     return next((profile for gpu, profile in _SYSTEMS.items() if gpu in text.lower()), "")
 
 
-def _positive(text: str) -> float:
-    """Return a measured number."""
-    value = float(text)
-    if not value > 0 or math.isinf(value):
-        raise ConfigError(f"'{text}'; expected a positive number")
-    return value
-
-
 def _alltoall_row(row: Mapping[str, str], *, name: str, hardware: str) -> Measurement:
     """Read a row of ``alltoall_*.csv``."""
     source, kernel, operation = row["source"], row["kernel"], row["op"]
     profile = "hgx_h100" if "H100" in kernel else hardware
-    if (source, kernel) == (_SLOW_SOURCE, _SLOW_KERNEL) and int(row["nodes"]) >= _SLOW_NODES:
+    if (source, kernel) == (_SLOW_SOURCE, _SLOW_KERNEL) and whole_number(
+        row, "nodes"
+    ) >= _SLOW_NODES:
         kernel = SLOW_CLUSTER_KERNEL
-    n_sms = int(row["sms"])
+    n_sms = whole_number(row, "sms", least=0) if row["sms"] else 0
     case = ExchangeCase(
         key=CollectiveKey(library=source, kernel=kernel, operation=operation, dtype=row["dtype"]),
-        family=_kernel_family(kernel),
+        family=family_of_kernel(kernel),
         payload_dtype=_payload(operation, dtype=row["dtype"], kernel=kernel),
-        n_ranks=int(row["ep"]),
-        tokens=int(row["tokens_per_rank"]),
-        hidden=int(row["hidden"]),
-        top_k=int(row["topk"]),
-        n_experts=int(row["experts"]),
+        n_ranks=whole_number(row, "ep"),
+        tokens=whole_number(row, "tokens_per_rank"),
+        hidden=whole_number(row, "hidden"),
+        top_k=whole_number(row, "topk"),
+        n_experts=whole_number(row, "experts"),
         n_sms=n_sms or None,
     )
-    measured_s = _positive(row["latency_us"]) * _US
+    measured_s = positive_number(row, "latency_us") * _US
     return Measurement(row=name, hardware=profile, case=case, measured=measured_s)
-
-
-def _kernel_family(kernel: str) -> Family:
-    """Return how a kernel of the tables moves tokens."""
-    if "NVLinkOneSided" in kernel:
-        return Family.NVLINK_ONE_SIDED
-    if "NVLinkTwoSided" in kernel:
-        return Family.NVLINK_TWO_SIDED
-    if "_ll" in kernel:
-        return Family.DEEPEP_LOW_LATENCY
-    if "_normal" in kernel or "_ht" in kernel:
-        return Family.DEEPEP_NORMAL
-    raise ConfigError(f"kernel '{kernel}'; expected NVLinkOneSided, NVLinkTwoSided or deepep_*")
 
 
 def _payload(operation: str, *, dtype: str, kernel: str) -> str:
@@ -180,7 +156,7 @@ def _payload(operation: str, *, dtype: str, kernel: str) -> str:
         return "nvfp4"
     if operation == "combine" and not (dtype == "fp4" and "_ll" in kernel):
         return "bf16"
-    return _PAYLOAD[dtype]
+    return wire_format(dtype)
 
 
 def _collective_row(row: Mapping[str, str], *, name: str, hardware: str) -> Measurement:
@@ -188,12 +164,14 @@ def _collective_row(row: Mapping[str, str], *, name: str, hardware: str) -> Meas
     key = CollectiveKey(
         library=row["lib"], kernel=row["lib"], operation=_OPERATIONS.get(row["op"], row["op"])
     )
-    case = CollectiveCase(key=key, n_ranks=int(row["gpus"]), n_bytes=float(row["bytes"]))
+    case = CollectiveCase(
+        key=key, n_ranks=whole_number(row, "gpus"), n_bytes=positive_number(row, "bytes")
+    )
     return Measurement(
         row=name,
         hardware=_system_in(row["system"]) or hardware,
         case=case,
-        measured=_positive(row["latency_us"]) * _US,
+        measured=positive_number(row, "latency_us") * _US,
     )
 
 
@@ -202,9 +180,9 @@ def _point_row(row: Mapping[str, str], *, name: str, hardware: str) -> Measureme
     profile = row["hardware"] or hardware
     is_time = bool(row["latency_us"])
     measured = (
-        _positive(row["latency_us"]) * _US
+        positive_number(row, "latency_us") * _US
         if is_time
-        else _positive(row["bandwidth_gb_per_s"]) * _GB
+        else positive_number(row, "bandwidth_gb_per_s") * _GB
     )
     unit = "s" if is_time else "B/s"
     library = row["library"]
@@ -214,7 +192,9 @@ def _point_row(row: Mapping[str, str], *, name: str, hardware: str) -> Measureme
             row=name, hardware=profile, case=None, measured=measured, unit=unit, reason=reason
         )
     case: ExchangeCase | CollectiveCase
-    if any(word in library for word in ("NCCL 2", "NCCL (version", "nccl", "all-reduce")):
+    named_dense = any(word in library for word in _DENSE_LIBRARIES)
+    operation = _OPERATIONS.get(row["operation"], row["operation"])
+    if named_dense or (operation in _DENSE_OPERATIONS and row["message_bytes"]):
         case = _point_collective(row, is_time=is_time)
     else:
         case = _point_exchange(row, is_time=is_time)
@@ -223,7 +203,7 @@ def _point_row(row: Mapping[str, str], *, name: str, hardware: str) -> Measureme
 
 def _point_collective(row: Mapping[str, str], *, is_time: bool) -> CollectiveCase:
     """Return the dense collective of a row."""
-    library, n_ranks = row["library"], int(row["n_gpus"])
+    library, n_ranks = row["library"], whole_number(row, "n_gpus")
     name = "nccl-tests"
     if library.startswith("NCCL 2"):
         name = library.replace(" ", "-").lower()
@@ -232,7 +212,7 @@ def _point_collective(row: Mapping[str, str], *, is_time: bool) -> CollectiveCas
     elif "all-reduce" in library:
         name = "trtllm-" + library.split()[1]
     operation = _OPERATIONS.get(row["operation"], row["operation"])
-    n_bytes = float(row["message_bytes"] or _PEAK_BYTES)
+    n_bytes = positive_number(row, "message_bytes") if row["message_bytes"] else _PEAK_BYTES
     if "shard contributed" in row["notes"]:
         n_bytes *= n_ranks
     racks = re.search(r"(\d+|two|three) racks", f"{row['fabric']} {row['notes']}")
@@ -269,8 +249,8 @@ def _point_exchange(row: Mapping[str, str], *, is_time: bool) -> ExchangeCase:
         ),
         family=family,
         payload_dtype=payload,
-        n_ranks=int(row["n_gpus"]),
-        tokens=int(float(row["tokens_per_gpu"])),
+        n_ranks=whole_number(row, "n_gpus"),
+        tokens=whole_number(row, "tokens_per_gpu"),
         hidden=int(hidden[1]) if hidden else 7168,
         top_k=int(top_k[1]) if top_k else 8,
         n_experts=int(experts[1]) if experts else 256,
@@ -309,7 +289,8 @@ def _point_kernel(library: str, *, metric: str) -> tuple[str, str, Family, bool]
             if engine and not name:
                 name = _SGLANG.get(engine[1], f"sglang-{engine[1]}")  # noqa: PLW2901 - filled in
             return name or library, kernel, family, is_shared
-    raise ConfigError(f"library '{library}': no family of kernels is known for it")
+    # a library that the tables do not have: its name may still say how it moves tokens
+    return library, library, family_of_kernel(text.strip()), False
 
 
 # The H200 rows called 0.5.0 are those of the table of 0.5.6.post2, number for number; likewise

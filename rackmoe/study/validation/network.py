@@ -166,8 +166,12 @@ def _point(
     try:
         machine = given.get(row.hardware) or _machine(row.hardware)
         predicted, kind, reason = _predict(row, machine=machine)
-    except RackmoeError as error:
+    except (RackmoeError, ArithmeticError, ValueError) as error:
+        # one odd row must not hide the others
         return _unanswered(row, reason=str(error))
+    if not (isfinite(predicted) and predicted > 0.0):
+        reason = f"nothing to time: the laws say {predicted} {row.unit}; expected several ranks"
+        return _unanswered(row, reason=reason)
     large = row.case.is_large or row.unit != "s"
     return NetworkPoint(
         row=row.row,

@@ -185,7 +185,7 @@ def test_time_in_serving_is_no_time_of_an_exchange(table):
         ("58.1", "", "row cannot be read"),
         ("58.1", "-1", "expected a positive number"),
         ("58.1", "inf", "expected a positive number"),
-        ("deepep_ll", "magic", "kernel 'magic'"),
+        ("deepep_ll", "magic", "kernel: 'magic'"),
         (",64,", ",many,", "row cannot be read"),
     ],
 )
@@ -212,3 +212,36 @@ def test_other_layout_is_refused(table):
 def test_missing_file_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"none\.csv.*check the path"):
         read_measurements(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        ("lib,deepep_ll,dispatch,int3,8,1,7168,8,256,0,64,58.1", "dtype: 'int3'"),
+        ("lib,magic,dispatch,fp8,8,1,7168,8,256,0,64,58.1", "kernel: 'magic'"),
+        ("lib,deepep_ll,dispatch,fp8,0,1,7168,8,256,0,64,58.1", "ep: '0'"),
+        ("lib,deepep_ll,dispatch,fp8,8,1,7168,8,256,0,64,", "latency_us: ''"),
+        ("lib,deepep_ll,dispatch,fp8", "ep: ''"),
+    ],
+)
+def test_odd_cell_is_refused_by_name_and_hides_no_other_row(table, cells, expected):
+    good = "lib,deepep_ll,dispatch,fp8,8,1,7168,8,256,,64.0,58.1"
+    bad, fine = read_measurements(table(ALLTOALL, cells, good))
+    assert bad.case is None
+    assert expected in bad.reason
+    assert (fine.case.tokens, fine.case.n_sms) == (64, None)
+
+
+def test_dense_operation_of_an_unknown_library_is_a_collective(table):
+    row = point(
+        table, library="RCCL", operation="alltoall", message_bytes="1048576", latency_us="20"
+    )
+    assert isinstance(row.case, CollectiveCase)
+    assert (row.case.key.operation, row.case.n_bytes) == ("all_to_all", 1048576.0)
+
+
+def test_unknown_library_is_read_by_what_its_name_says(table):
+    given = {"operation": "dispatch", "tokens_per_gpu": "64", "latency_us": "20"}
+    row = point(table, library="NewEP low-latency", **given)
+    assert row.case.family is Family.DEEPEP_LOW_LATENCY
+    assert point(table, library="NewEP", **given).case is None
