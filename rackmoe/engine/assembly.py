@@ -25,6 +25,7 @@ from rackmoe.engine.pool_plan import PoolPlan
 from rackmoe.engine.replica import Replica, ReplicaHooks
 from rackmoe.engine.routing_sources import RoutingInputs
 from rackmoe.engine.step import ReplicaShape, StepLaw, StepSchedule
+from rackmoe.errors import ConfigError
 from rackmoe.hardware.machine import Gpu
 from rackmoe.model.architecture import Window
 from rackmoe.model.attention import layer_groups
@@ -298,6 +299,7 @@ def _exchanges(scenario: Scenario, pool: Pool, *, phase: str) -> ReplicaExchange
         dispatch_dtype=scenario.dispatch_dtype,
         combine_dtype=scenario.combine_dtype,
         library=scenario.backend.collectives.source,
+        combine_in_network=_sums_in_network(scenario),
     )
     payloads = tuple(
         dispatch_bytes(arch.hidden, dtype=dtype)
@@ -312,6 +314,18 @@ def _exchanges(scenario: Scenario, pool: Pool, *, phase: str) -> ReplicaExchange
         n_layers=arch.n_layers,
         traffic=PairTraffic.on_machine(family, n_ranks=n_gpus, machine=scenario.machine),
     )
+
+
+def _sums_in_network(scenario: Scenario) -> bool:
+    """Return whether switches sum the outputs of experts, which some cannot."""
+    wanted = scenario.document.simulation.combine_in_network
+    if wanted and not scenario.machine.scale_up.has_in_network_reduction:
+        raise ConfigError(
+            f"{scenario.name}: simulation.combine_in_network: true, but the switches of "
+            f"{scenario.machine.name} cannot add; expected scale_up.has_in_network_reduction; "
+            "set it in overrides or leave the combine to the ranks"
+        )
+    return wanted
 
 
 def _family(scenario: Scenario, pool: Pool, *, phase: str, book: CollectiveBook) -> Family:

@@ -92,6 +92,10 @@ class Simulation(Document):
         Compare one step in so many with single packets; 0 for none.
     kv_path : str or None
         ``scale_out`` or ``scale_up``: how KV caches travel; the backend's way if absent.
+    combine_in_network : bool
+        What if the switches of the scale-up fabric summed the expert outputs of a token, so
+        that its rank receives one. What the ranks of experts send stays, so balanced
+        combines gain little. No shipped kernel does it.
     faults : tuple of Fault
         What fails.
     """
@@ -99,4 +103,5 @@ class Simulation(Document):
     fidelity: Literal["plan", "phase", "flow", "packet", "auto"] = "auto"
     audit: Annotated[int, Field(ge=0)] = 0
     kv_path: Literal["scale_out", "scale_up"] | None = None
+    combine_in_network: bool = False
     faults: tuple[Fault, ...] = ()

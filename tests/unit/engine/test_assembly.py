@@ -8,15 +8,18 @@ import simpy
 from strategies import Case, Shape, build
 
 from rackmoe.backend.collective_files import load_collectives
+from rackmoe.backend.collectives import Spread
 from rackmoe.engine import assembly
 from rackmoe.engine.assembly import build_replicas, plan_pool
 from rackmoe.engine.exchanges import DispatchCombine, ExpertReduce, LocalExperts
 from rackmoe.engine.ledger import Ledger
 from rackmoe.engine.routing_sources import RoutingInputs
-from rackmoe.errors import CapacityError
+from rackmoe.errors import CapacityError, ConfigError
 from rackmoe.model.architecture import Window
 from rackmoe.network.build import build_collective
+from rackmoe.network.traffic import ExpertGroup, balanced_traffic
 from rackmoe.records import Pool, Records
+from rackmoe.scenario.resolved import resolve_scenario
 from rackmoe.serving.batching import BatchPolicy, GroupChoice
 from rackmoe.streams import Streams
 
@@ -79,6 +82,39 @@ def test_a_family_without_constants_gives_way_to_the_next(small_files):
     case = Case(backend="trtllm-2026h1", hardware="hgx_h200", pools=shapes)
     exchanges = pool_plan(case, small_files).law._exchanges
     assert exchanges._family.value.startswith("deepep")
+
+
+def summing_plan(folder, **case):
+    """A plan of 4 ranks whose switches are asked to sum the outputs of experts."""
+    document = build(Case(pools=(Shape(attention_dp=4, ep=4),), **case), folder).document
+    changed = document.simulation.model_copy(update={"combine_in_network": True})
+    scenario = resolve_scenario(document.model_copy(update={"simulation": changed}), name="case")
+    routing = RoutingInputs(scenario, streams=Streams(0))
+    return plan_pool(scenario, name="aggregated", routing=routing)
+
+
+def test_switches_that_sum_outputs_shorten_what_a_rank_receives_and_nothing_else(small_files):
+    case = {"backend": "trtllm-2026h1"}
+    plain = pool_plan(Case(pools=(Shape(attention_dp=4, ep=4),), **case), small_files)
+    group = ExpertGroup(n_ranks=4, ranks_per_domain=72, top_k=4, n_experts=8)
+    traffic = balanced_traffic(4096.0, group=group, spread=Spread.RANDOM)
+    times = []
+    for plan in (plain, summing_plan(small_files, **case)):
+        exchange = plan.law._exchanges._exchange
+        dispatch, combine = (
+            law.port_times(traffic, tokens=traffic.tokens)
+            for law in (exchange.dispatch, exchange.combine)
+        )
+        times.append((dispatch.total_s().max(), combine.egress_s.max(), combine.ingress_s.max()))
+    (into_s, sent_s, back_s), (summed_into_s, summed_sent_s, summed_back_s) = times
+    # the ranks of experts send what they did, only the rank of a token receives less
+    assert (summed_into_s, summed_sent_s) == (into_s, sent_s)
+    assert summed_back_s < back_s
+
+
+def test_switches_that_cannot_add_are_not_asked_to(small_files):
+    with pytest.raises(ConfigError, match="combine_in_network: true, but the switches of"):
+        summing_plan(small_files, overrides=(("scale_up.has_in_network_reduction", False),))
 
 
 def test_pools_have_their_roles(small_files):
