@@ -41,7 +41,7 @@ _FAMILIES: tuple[tuple[tuple[str, ...], Family], ...] = (
 )
 
 
-def whole_number(row: Mapping[str, str], column: str, *, least: int = 1) -> int:
+def whole_number(row: Mapping[str, str], *, column: str, least: int = 1) -> int:
     """Return a count from a cell.
 
     Parameters
@@ -70,7 +70,7 @@ def whole_number(row: Mapping[str, str], column: str, *, least: int = 1) -> int:
     return int(value)
 
 
-def positive_number(row: Mapping[str, str], column: str) -> float:
+def positive_number(row: Mapping[str, str], *, column: str) -> float:
     """Return a size or a measured value from a cell.
 
     Parameters

@@ -134,19 +134,19 @@ def _alltoall_row(row: Mapping[str, str], *, name: str, hardware: str) -> Measur
         row, "nodes"
     ) >= _SLOW_NODES:
         kernel = SLOW_CLUSTER_KERNEL
-    n_sms = whole_number(row, "sms", least=0) if row["sms"] else 0
+    n_sms = whole_number(row, column="sms", least=0) if row["sms"] else 0
     case = ExchangeCase(
         key=CollectiveKey(library=source, kernel=kernel, operation=operation, dtype=row["dtype"]),
         family=family_of_kernel(kernel),
         payload_dtype=_payload(operation, dtype=row["dtype"], kernel=kernel),
-        n_ranks=whole_number(row, "ep"),
-        tokens=whole_number(row, "tokens_per_rank"),
-        hidden=whole_number(row, "hidden"),
-        top_k=whole_number(row, "topk"),
-        n_experts=whole_number(row, "experts"),
+        n_ranks=whole_number(row, column="ep"),
+        tokens=whole_number(row, column="tokens_per_rank"),
+        hidden=whole_number(row, column="hidden"),
+        top_k=whole_number(row, column="topk"),
+        n_experts=whole_number(row, column="experts"),
         n_sms=n_sms or None,
     )
-    measured_s = positive_number(row, "latency_us") * _US
+    measured_s = positive_number(row, column="latency_us") * _US
     return Measurement(row=name, hardware=profile, case=case, measured=measured_s)
 
 
@@ -165,13 +165,15 @@ def _collective_row(row: Mapping[str, str], *, name: str, hardware: str) -> Meas
         library=row["lib"], kernel=row["lib"], operation=_OPERATIONS.get(row["op"], row["op"])
     )
     case = CollectiveCase(
-        key=key, n_ranks=whole_number(row, "gpus"), n_bytes=positive_number(row, "bytes")
+        key=key,
+        n_ranks=whole_number(row, column="gpus"),
+        n_bytes=positive_number(row, column="bytes"),
     )
     return Measurement(
         row=name,
         hardware=_system_in(row["system"]) or hardware,
         case=case,
-        measured=positive_number(row, "latency_us") * _US,
+        measured=positive_number(row, column="latency_us") * _US,
     )
 
 
@@ -180,9 +182,9 @@ def _point_row(row: Mapping[str, str], *, name: str, hardware: str) -> Measureme
     profile = row["hardware"] or hardware
     is_time = bool(row["latency_us"])
     measured = (
-        positive_number(row, "latency_us") * _US
+        positive_number(row, column="latency_us") * _US
         if is_time
-        else positive_number(row, "bandwidth_gb_per_s") * _GB
+        else positive_number(row, column="bandwidth_gb_per_s") * _GB
     )
     unit = "s" if is_time else "B/s"
     library = row["library"]
@@ -203,7 +205,7 @@ def _point_row(row: Mapping[str, str], *, name: str, hardware: str) -> Measureme
 
 def _point_collective(row: Mapping[str, str], *, is_time: bool) -> CollectiveCase:
     """Return the dense collective of a row."""
-    library, n_ranks = row["library"], whole_number(row, "n_gpus")
+    library, n_ranks = row["library"], whole_number(row, column="n_gpus")
     name = "nccl-tests"
     if library.startswith("NCCL 2"):
         name = library.replace(" ", "-").lower()
@@ -212,7 +214,7 @@ def _point_collective(row: Mapping[str, str], *, is_time: bool) -> CollectiveCas
     elif "all-reduce" in library:
         name = "trtllm-" + library.split()[1]
     operation = _OPERATIONS.get(row["operation"], row["operation"])
-    n_bytes = positive_number(row, "message_bytes") if row["message_bytes"] else _PEAK_BYTES
+    n_bytes = positive_number(row, column="message_bytes") if row["message_bytes"] else _PEAK_BYTES
     if "shard contributed" in row["notes"]:
         n_bytes *= n_ranks
     racks = re.search(r"(\d+|two|three) racks", f"{row['fabric']} {row['notes']}")
@@ -249,8 +251,8 @@ def _point_exchange(row: Mapping[str, str], *, is_time: bool) -> ExchangeCase:
         ),
         family=family,
         payload_dtype=payload,
-        n_ranks=whole_number(row, "n_gpus"),
-        tokens=whole_number(row, "tokens_per_gpu"),
+        n_ranks=whole_number(row, column="n_gpus"),
+        tokens=whole_number(row, column="tokens_per_gpu"),
         hidden=int(hidden[1]) if hidden else 7168,
         top_k=int(top_k[1]) if top_k else 8,
         n_experts=int(experts[1]) if experts else 256,

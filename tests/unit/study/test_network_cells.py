@@ -14,24 +14,24 @@ from rackmoe.study.network_cells import (
 
 @pytest.mark.parametrize(("text", "expected"), [("128", 128), ("128.0", 128), (" 8 ", 8)])
 def test_counts_are_whole_numbers(text, expected):
-    assert whole_number({"ep": text}, "ep") == expected
+    assert whole_number({"ep": text}, column="ep") == expected
 
 
 @pytest.mark.parametrize("text", ["", "abc", "8.5", "0", "-4", "nan", "inf"])
 def test_other_counts_are_refused_with_their_column(text):
     with pytest.raises(ConfigError, match=f"ep: '{text}'; expected a whole number of at least 1"):
-        whole_number({"ep": text}, "ep")
+        whole_number({"ep": text}, column="ep")
 
 
 def test_count_may_be_nothing_where_that_makes_sense():
-    assert whole_number({"sms": "0"}, "sms", least=0) == 0
+    assert whole_number({"sms": "0"}, column="sms", least=0) == 0
 
 
 def test_sizes_are_positive_and_finite():
-    assert positive_number({"bytes": "1e6"}, "bytes") == 1e6
+    assert positive_number({"bytes": "1e6"}, column="bytes") == 1e6
     for text in ("", "0", "-1", "inf", "nan", "many"):
         with pytest.raises(ConfigError, match="expected a positive number"):
-            positive_number({"bytes": text}, "bytes")
+            positive_number({"bytes": text}, column="bytes")
 
 
 @pytest.mark.parametrize(
