@@ -131,7 +131,7 @@ def _alltoall_row(row: Mapping[str, str], *, name: str, hardware: str) -> Measur
     source, kernel, operation = row["source"], row["kernel"], row["op"]
     profile = "hgx_h100" if "H100" in kernel else hardware
     if (source, kernel) == (_SLOW_SOURCE, _SLOW_KERNEL) and whole_number(
-        row, "nodes"
+        row, column="nodes"
     ) >= _SLOW_NODES:
         kernel = SLOW_CLUSTER_KERNEL
     n_sms = whole_number(row, column="sms", least=0) if row["sms"] else 0
