@@ -9,6 +9,7 @@ from rackmoe.errors import ShapeError, TraceError
 from rackmoe.routing.generator import CountNoise
 from rackmoe.routing.load import StepLoad
 from rackmoe.routing.masks import MaskedTrace, compile_masks, mask_bytes
+from rackmoe.routing.paging import PageRelease
 from rackmoe.routing.placement import Placement
 from rackmoe.routing.replicas import ReplicaChoice, build_replica_table
 from rackmoe.routing.tally import Tally, count_rows
@@ -147,6 +148,7 @@ class ReplayPart:
     ) -> None:
         self._n_rows = routed_experts.shape[0]
         self._counter = RowCounter(routed_experts, placement, choice=choice)
+        self._pages = PageRelease(routed_experts)
 
     def add(
         self,
@@ -178,6 +180,7 @@ class ReplayPart:
         load.add_exact(
             self._counter.count(rows, row_rank=row_rank), tokens_per_rank=tokens_per_rank
         )
+        self._pages.read(n_tokens)
 
 
 class BlockPart:
@@ -223,6 +226,7 @@ class BlockPart:
         self._sum = np.empty(shape, np.int32)
         self._rest = np.empty(shape, np.int32)
         per_chunk = max(1, _ROWS_AT_ONCE // self._block)
+        pages = PageRelease(routed_experts)
         for first in range(0, n_blocks, per_chunk):
             last = min(n_blocks, first + per_chunk)
             counter = RowCounter(
@@ -230,6 +234,7 @@ class BlockPart:
                 placement,
                 choice=choice,
             )
+            pages.read((last - first) * self._block)
             if first == 0:
                 self._first_chunk = counter
                 self._n_first = (last - first) * self._block

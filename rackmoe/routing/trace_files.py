@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rackmoe.errors import TraceError
+from rackmoe.routing.paging import PageRelease
 from rackmoe.routing.shape import MoeShape
 from rackmoe.routing.traces import CountTrace, TokenTrace, TraceHeader, TracePhase
 
@@ -276,8 +277,10 @@ def _check_experts(
     routed: NDArray[np.integer], n_experts: int, *, place: str
 ) -> NDArray[np.unsignedinteger]:
     """Refuse ids out of range and repeated ids; return the narrowest array."""
+    pages = PageRelease(routed)
     for first in range(0, routed.shape[0], _ROWS_AT_ONCE):
         part = np.sort(routed[first : first + _ROWS_AT_ONCE], axis=2)
+        pages.read(len(part), in_order=True)
         low, high = int(part.min()), int(part.max())
         if low < 0 or high >= n_experts:
             row, layer, _ = np.argwhere((part < 0) | (part >= n_experts))[0].tolist()

@@ -6,6 +6,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from rackmoe.routing.paging import PageRelease
+
 __all__ = ["CountTrace", "TokenTrace", "TraceHeader", "TracePhase", "count_experts"]
 
 _ROWS_AT_ONCE = 8192  # counted at a time, so that a memory-mapped trace stays on disk
@@ -148,7 +150,9 @@ def count_experts(trace: TokenTrace, *, rows: NDArray[np.int64]) -> NDArray[np.i
     size = trace.n_layers * n_experts
     offset = np.arange(trace.n_layers)[:, None] * n_experts
     counts = np.zeros(size, np.int64)
+    pages = PageRelease(trace.routed_experts)
     for first in range(0, rows.size, _ROWS_AT_ONCE):
         part = trace.routed_experts[rows[first : first + _ROWS_AT_ONCE]].astype(np.int64)
+        pages.read(len(part))
         counts += np.bincount((part + offset).ravel(), minlength=size)
     return counts.reshape(trace.n_layers, n_experts)
