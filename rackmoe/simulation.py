@@ -226,7 +226,7 @@ def _released_gpus(scenario: Scenario, run: EngineRun, window: Window) -> float:
 
 
 def _gpus_of_replica(run: EngineRun) -> NDArray[np.int64]:
-    gpus = [run.plans[pool].pool.n_gpus_per_replica for pool in run.replica_pools]
+    gpus = [run.plans[pool].pool.n_gpus_per_stage for pool in run.replica_pools]
     return np.array(gpus, dtype=np.int64)
 
 

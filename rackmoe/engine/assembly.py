@@ -11,6 +11,7 @@ from rackmoe.backend.operator_files import operator_constants
 from rackmoe.backend.operators import OperatorConstants, free_constants, ideal_constants
 from rackmoe.backend.profile import HostTimes
 from rackmoe.compute.operators import OperatorLaws
+from rackmoe.engine.context_parallel import ContextStepLaw, Ring
 from rackmoe.engine.dense_work import DenseWork
 from rackmoe.engine.exchanges import (
     DispatchCombine,
@@ -20,6 +21,7 @@ from rackmoe.engine.exchanges import (
 )
 from rackmoe.engine.ledger import Ledger
 from rackmoe.engine.pair_traffic import PairTraffic
+from rackmoe.engine.pipeline import StageShape, hops_between, join_stages
 from rackmoe.engine.pool_memory import plan_memory
 from rackmoe.engine.pool_plan import PoolPlan
 from rackmoe.engine.replica import Replica, ReplicaHooks
@@ -86,8 +88,8 @@ def plan_pool(
     limits = _limits(scenario, pool, memory)
     shape = ReplicaShape(
         tp=pool.tp,
-        n_groups=pool.attention_dp,
-        is_expert_parallel=pool.ep > 1 or pool.n_gpus_per_replica == 1,
+        n_groups=pool.n_attention_ranks,
+        is_expert_parallel=pool.ep > 1 or pool.n_gpus_per_stage == 1,
     )
     backend, arch = scenario.backend, scenario.arch
     laws = OperatorLaws(
@@ -102,7 +104,7 @@ def plan_pool(
         max_rows=limits.max_tokens_per_step + limits.max_sequences * (1 + pool.draft_tokens),
         is_free=backend.operators.is_compute_free,
     )
-    law = StepLaw(
+    law = (StepLaw if pool.cp == 1 else ContextStepLaw)(
         arch,
         shape=shape,
         laws=laws,
@@ -115,6 +117,8 @@ def plan_pool(
             n_drafts=pool.draft_tokens,
         ),
     )
+    if isinstance(law, ContextStepLaw):
+        law.ring = _ring(scenario, pool, memory)
     return PoolPlan(
         role=_ROLES[name],
         pool=pool,
@@ -123,6 +127,7 @@ def plan_pool(
         law=law,
         step_tolerance_frac=scenario.document.workload.measurement.step_tolerance_frac,
         speculation=_speculation(scenario, pool, (streams or Streams(0)).rng(f"drafts {name}")),
+        stages=None if pool.pp == 1 else StageShape(machine=scenario.machine, hidden=arch.hidden),
     )
 
 
@@ -157,7 +162,7 @@ def build_replicas(
     replicas: list[Replica] = []
     first_gpu = 0
     for plan in plans:
-        for _ in range(plan.pool.replicas):
+        for number in range(plan.pool.replicas * plan.pool.pp):
             replica = Replica(
                 env,
                 index=len(replicas),
@@ -168,8 +173,22 @@ def build_replicas(
                 hooks=hooks,
             )
             replicas.append(replica)
-            first_gpu += plan.pool.n_gpus_per_replica
+            first_gpu += plan.pool.n_gpus_per_stage
+            if plan.stages is not None and number % plan.pool.pp == plan.pool.pp - 1:
+                join_stages(replicas[-plan.pool.pp :], shape=plan.stages)
     return replicas
+
+
+def _ring(scenario: Scenario, pool: Pool, memory: MemoryPlan) -> Ring:
+    """Return the way of keys and values around a divided context; its ends are farthest apart."""
+    (slowest,) = hops_between(scenario.machine, first_gpus=(0, pool.tp * pool.cp - 1))
+    return Ring(
+        n_ranks=pool.cp,
+        token_bytes=memory.token_bytes,
+        n_layers=scenario.arch.n_layers,
+        bandwidth_bytes_per_s=slowest.bandwidth_bytes_per_s,
+        latency_s=slowest.latency_s,
+    )
 
 
 def _speculation(scenario: Scenario, pool: Pool, rng: np.random.Generator) -> Speculation | None:
@@ -212,7 +231,7 @@ def _operators(scenario: Scenario, pool: Pool, *, phase: str) -> OperatorConstan
         return free_constants()
     if choice.source == "ideal":
         return ideal_constants()
-    if pool.attention_dp == 1:
+    if pool.n_attention_ranks == 1:
         own = choice.latency_kernels
     elif pool.ep == 1:
         own = {}
@@ -239,7 +258,9 @@ def _host(scenario: Scenario, *, stream_s: float) -> HostTimes:
 def _limits(scenario: Scenario, pool: Pool, memory: MemoryPlan) -> BatchLimits:
     scheduler = scenario.backend.scheduler
     max_sequences = pool.max_batch_per_rank or scheduler.max_batch_per_rank
-    n_tokens = memory.capacity_tokens(n_sequences=max_sequences)
+    # the schedulers of a pipeline divide the slots and the memory of its stages
+    n_tokens = memory.capacity_tokens(n_sequences=max_sequences) * pool.cp // pool.pp
+    max_sequences = -(-max_sequences // pool.pp)
     return BatchLimits(
         n_groups=pool.attention_dp,
         max_sequences=max_sequences,
@@ -278,11 +299,11 @@ def _window(scenario: Scenario) -> Window | None:
 
 
 def _exchanges(scenario: Scenario, pool: Pool, *, phase: str) -> ReplicaExchanges:
-    n_gpus = pool.n_gpus_per_replica
+    n_gpus = pool.n_gpus_per_stage
     if n_gpus == 1:
         return LocalExperts()
     arch = scenario.arch
-    if pool.attention_dp == 1:
+    if pool.n_attention_ranks == 1:
         return ExpertReduce(
             _all_reduce(scenario, n_gpus),
             hidden=arch.hidden,
@@ -333,7 +354,7 @@ def _family(scenario: Scenario, pool: Pool, *, phase: str, book: CollectiveBook)
     if pool.ep == 1:
         return Family.ALLGATHER_REDUCESCATTER
     choice = scenario.backend.collectives
-    is_one = pool.n_gpus_per_replica <= scenario.machine.scale_up.domain_gpus
+    is_one = pool.n_gpus_per_stage <= scenario.machine.scale_up.domain_gpus
     if phase == "prefill":
         wanted = choice.one_domain_prefill if is_one else choice.many_domains_prefill
     else:

@@ -77,11 +77,11 @@ class FabricRun:
             Random streams of the run.
         """
         choice = self._scenario.document.simulation
-        plans = [plan for plan in self._plans for _ in range(plan.pool.replicas)]
+        plans = [plan for plan in self._plans for _ in range(plan.pool.replicas * plan.pool.pp)]
         found: list[ReplicaPorts] = []
         for replica, plan in zip(replicas, plans, strict=True):
             replica.detail = StepDetail(choice.fidelity, audit_every=choice.audit)
-            found.append(self._ports_of(replica, plan.pool.n_gpus_per_replica))
+            found.append(self._ports_of(replica, plan.pool.n_gpus_per_stage))
             replica.watches.append(found[-1])
             replica.watches.append(self._validity)
             if choice.audit:

@@ -1,5 +1,7 @@
 """How KV caches travel from prefill to decode replicas over the fabric."""
 
+import math
+
 import simpy
 
 from rackmoe.engine.clock import to_ps
@@ -73,11 +75,17 @@ class KvLinks:
         simpy.Event
             Succeeds at the end of the transfer.
         """
-        first = source.first_gpu + groups[0] * source.tp
-        goal = target.first_gpu + groups[1] * target.tp
-        n_bytes = n_tokens * self._token_bytes
+        homes = _homes(source, groups[0]), _homes(target, groups[1])
+        n_parts = math.lcm(len(homes[0]), len(homes[1]))
+        loads_bytes: dict[tuple[int, int], float] = {}
+        for part in range(n_parts):
+            first, goal = (one[part * len(one) // n_parts] for one in homes)
+            for k in range(min(source.tp, target.tp)):
+                pair = first + k, goal + k
+                part_bytes = n_tokens * self._token_bytes / n_parts
+                loads_bytes[pair] = loads_bytes.get(pair, 0.0) + part_bytes
         return self._shipments.ship(
-            {(first + k, goal + k): n_bytes for k in range(min(source.tp, target.tp))},
+            loads_bytes,
             traffic_class=TrafficClass.KV,
             is_scale_up=self._is_scale_up,
             setup_s=self._setup_s,
@@ -93,6 +101,15 @@ class KvLinks:
             What `send` returned.
         """
         self._shipments.cancel(arrived)
+
+
+def _homes(replica: Replica, group: int) -> list[int]:
+    """Return the first GPU of each part of a group's caches: of layers, or of tokens."""
+    firsts = (replica.first_gpu,) if replica.stages is None else replica.stages.first_gpus
+    width = replica.tp * replica.cp
+    return [
+        first + group * width + part * replica.tp for first in firsts for part in range(replica.cp)
+    ]
 
 
 def build_kv_links(scenario: Scenario, *, shipments: Shipments) -> KvLinks | None:

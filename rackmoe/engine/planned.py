@@ -93,6 +93,8 @@ class PlannedStep:
         Who sends how much to whom, of each of `times`; empty where it was not asked for.
     slowdown : Slowdown or None
         Capacities at its start; None for nominal ones.
+    extra_s : float
+        Pipeline and ring: transfers, and waiting for steps of other schedulers. [s]
     """
 
     times: tuple[LayerTimes, ...]
@@ -104,6 +106,7 @@ class PlannedStep:
     batch: StepBatch
     paired: tuple[PairedExchanges, ...] = ()
     slowdown: Slowdown | None = None
+    extra_s: float = 0.0
 
     @property
     def tier(self) -> ExchangeTier:
@@ -123,7 +126,8 @@ class PlannedStep:
     @property
     def duration_s(self) -> float:
         """Time until the next step can start. [s]."""
-        return max(float(np.maximum.reduce(self.plan.end_s)), self.host_step_s) + self.host_gap_s
+        busy_s = max(float(np.maximum.reduce(self.plan.end_s)), self.host_step_s)
+        return busy_s + self.host_gap_s + self.extra_s
 
     def resume(self, *, slowdown: Slowdown, now_s: float) -> "PlannedStep":
         """Return the step after a capacity changed: what is finished is kept.
@@ -213,9 +217,9 @@ class PlannedStep:
             parts_s[StepPart.COMBINE],
             # a rank that is done earlier waits for the slowest before the next step
             parts_s[StepPart.COMBINE_WAIT] + busy_s - mean_s,
-            duration_s - busy_s,
+            duration_s - busy_s - self.extra_s,
             # what a capacity change added to the plan
-            mean_s - all_parts_s,
+            mean_s - all_parts_s + self.extra_s,
             float(np.add.reduce(totals.by_peak_flop)),
             *totals.by_peak_flop.tolist(),
             totals.hbm_bytes,

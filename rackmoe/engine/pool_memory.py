@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from rackmoe.errors import CapacityError
 from rackmoe.model.architecture import ModelArchitecture
 from rackmoe.model.memory import MemoryBudget, MemoryPlan, Sharding, check_fit, rank_weight_bytes
+from rackmoe.model.stages import stage_memory
 from rackmoe.scenario.deployment import Pool
 from rackmoe.scenario.resolved import Scenario
 
@@ -55,7 +56,7 @@ def plan_memory(scenario: Scenario, *, pool: Pool, place: str) -> PoolMemory:
     reserve = scenario.backend.memory
     sharding = Sharding(
         tp=pool.tp,
-        attention_dp=pool.attention_dp,
+        attention_dp=pool.n_attention_ranks,
         ep=pool.ep,
         n_redundant=pool.redundant_experts,
         has_mtp=pool.draft_tokens > 0,
@@ -66,6 +67,16 @@ def plan_memory(scenario: Scenario, *, pool: Pool, place: str) -> PoolMemory:
         workspace_bytes=reserve.workspace_bytes.value,
     )
     try:
+        if pool.pp > 1:
+            return PoolMemory(
+                plan=stage_memory(
+                    scenario.arch,
+                    n_stages=pool.pp,
+                    sharding=sharding,
+                    budget=budget,
+                    kv_dtype=scenario.kv_dtype,
+                )
+            )
         plan = check_fit(
             _stored(scenario), sharding=sharding, budget=budget, kv_dtype=scenario.kv_dtype
         )

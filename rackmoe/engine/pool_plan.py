@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from rackmoe.engine.pipeline import StageShape
 from rackmoe.engine.step import StepLaw
 from rackmoe.model.memory import MemoryPlan
 from rackmoe.records import Pool as PoolRole
@@ -32,6 +33,8 @@ class PoolPlan:
         Difference of load up to which a step takes the time of the last planned one.
     speculation : Speculation or None
         Tokens that a decode step drafts and verifies.
+    stages : StageShape or None
+        What its pipelines are made of; None without.
     """
 
     role: PoolRole
@@ -41,3 +44,4 @@ class PoolPlan:
     law: StepLaw
     step_tolerance_frac: float = 0.0
     speculation: Speculation | None = None
+    stages: StageShape | None = None

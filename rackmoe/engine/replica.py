@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rackmoe.engine.clock import now_ps, to_ps, to_s
 from rackmoe.engine.ledger import NEVER, Ledger
+from rackmoe.engine.pipeline import Stages
 from rackmoe.engine.plan_reuse import StepMemory
 from rackmoe.engine.planned import PlannedStep
 from rackmoe.engine.pool_plan import PoolPlan
@@ -82,24 +83,20 @@ class Replica:
         steps: Table,
         hooks: ReplicaHooks,
     ) -> None:
-        self.index = index
-        self.first_gpu = first_gpu
+        self.index, self.first_gpu = index, first_gpu
         self.pool = plan.role
-        self.tp = plan.pool.tp
+        self.tp, self.cp = plan.pool.tp, plan.pool.cp
         self.batcher = Batcher(plan.limits)
         self.is_up = True
         self.watches: list[StepWatch] = []
         self.gate = StepGate(env)
         self.detail = StepDetail()
         self._law = plan.law
-        self._env = env
-        self._ledger = ledger
-        self._steps = steps
+        self._env, self._ledger, self._steps = env, ledger, steps
         self._hooks = hooks
         self._idle: simpy.Event | None = None
         self._slowdown: Slowdown | None = None
-        self._is_asleep = False
-        self._is_repeating = False
+        self._is_asleep = self._is_repeating = False
         self._last_end = NEVER
         self._joining: list[tuple[int, int]] = []
         self._plan_of_pool = plan
@@ -108,6 +105,7 @@ class Replica:
         self._repaired = env.event()
         self._speculation = plan.speculation
         self._new_cache: Callable[[], PrefixCache] | None = None
+        self.stages: Stages | None = None
         self.process = env.process(self._serve())
 
     # ------------------------------------------------------------------ what others do to it
@@ -256,8 +254,8 @@ class Replica:
                 yield self._env.all_of([one for one in told if one is not None])
             if batch.is_empty:
                 continue
-            plan = self._plan(batch)
             start = now_ps(self._env)
+            plan = self._plan(batch)
             for chunk in batch.chunks:
                 self._ledger.start(
                     chunk.request,
@@ -268,7 +266,7 @@ class Replica:
             for watch in self.watches:
                 watch.started(plan)
             n_steps = 1
-            if self._slowdown is None:
+            if self._slowdown is None and self.stages is None:
                 n_steps = self.memory.n_repeats(batch, batcher=self.batcher)
             if n_steps > 1:
                 n_steps = yield from self._repeat(plan, n_steps)
@@ -306,6 +304,8 @@ class Replica:
         env = self._env
         started = now_ps(env)
         history = self._slowdown
+        if self.stages is not None:
+            plan = self.stages.enter(plan, now_ps=started)
         self._is_asleep = True
         is_resumed = False
         while True:

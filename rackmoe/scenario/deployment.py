@@ -30,6 +30,12 @@ class Pool(Document):
     ep : int
         GPUs over which the routed experts of a replica are spread; 1 splits each
         expert over all GPUs of the replica instead.
+    pp : int
+        Stages of a pipeline, each with a part of the layers on GPUs of its own; as many
+        groups of sequences are on their way at a time.
+    cp : int
+        Parts into which an attention group of a prefill pool divides its prompts, each on
+        ``tp`` GPUs of its own.
     redundant_experts : int
         Physical experts beyond the routed ones, over the whole replica.
     max_batch_per_rank : int or None
@@ -50,6 +56,8 @@ class Pool(Document):
     tp: Degree = 1
     attention_dp: Degree = 1
     ep: Degree = 1
+    pp: Degree = 1
+    cp: Degree = 1
     redundant_experts: Count = 0
     max_batch_per_rank: Degree | None = None
     max_tokens_per_step: Annotated[int, Field(ge=1)] | None = None
@@ -59,18 +67,29 @@ class Pool(Document):
 
     @model_validator(mode="after")
     def _check_shape(self) -> Self:
-        attention = self.tp * self.attention_dp
+        attention = self.n_gpus_per_stage
         if self.ep not in (1, attention):
+            factors = "tp x attention_dp" if self.cp == 1 else "tp x cp x attention_dp"
             raise ValueError(
-                f"ep: {self.ep} differs from tp x attention_dp = {attention}; "
+                f"ep: {self.ep} differs from {factors} = {attention}; "
                 f"write ep: {attention}, or ep: 1 to split every expert"
             )
         return self
 
     @property
+    def n_attention_ranks(self) -> int:
+        """Parts of a stage that compute tokens of their own."""
+        return self.cp * self.attention_dp
+
+    @property
+    def n_gpus_per_stage(self) -> int:
+        """GPUs of one pipeline stage."""
+        return self.tp * self.n_attention_ranks
+
+    @property
     def n_gpus_per_replica(self) -> int:
         """GPUs of one replica."""
-        return self.tp * self.attention_dp
+        return self.pp * self.n_gpus_per_stage
 
     @property
     def n_gpus(self) -> int:

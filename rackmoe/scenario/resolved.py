@@ -14,6 +14,7 @@ from rackmoe.model.config import load_model
 from rackmoe.model.costs import shard_heads
 from rackmoe.scenario.deployment import Pool
 from rackmoe.scenario.document import ScenarioDocument, load_documents
+from rackmoe.scenario.parallelism import parallelism_problems
 
 __all__ = ["Scenario", "load_scenario", "resolve_scenario"]
 
@@ -181,7 +182,12 @@ def resolve_scenario(document: ScenarioDocument, *, name: str) -> Scenario:
     problems = [
         problem
         for role, pool in document.deployment.pools.items()
-        for problem in _pool_problems(scenario, pool, place=f"{name}: deployment.{role}")
+        for problem in (
+            *_pool_problems(scenario, pool, place=f"{name}: deployment.{role}"),
+            *parallelism_problems(
+                document, role=role, arch=scenario.arch, place=f"{name}: deployment.{role}"
+            ),
+        )
     ]
     if document.experts.rebalance and all(p.ep == 1 for p in document.deployment.pools.values()):
         problems.append(

@@ -1,6 +1,7 @@
 """KV caches on their way, with round bandwidths."""
 
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import pytest
 import simpy
@@ -19,6 +20,8 @@ from rackmoe.records import Records
 class Place:
     first_gpu: int
     tp: int = 1
+    cp: int = 1
+    stages: object = None
 
 
 def machine():
@@ -185,3 +188,20 @@ def test_the_target_decides_the_share_of_a_cache(small_files):
     nics = frame[frame["tier"] == "scale_out"]
     assert nics["sent_bytes"].sum() == pytest.approx(10 * per_token)
     assert nics["port"].tolist() == [0, 1]
+
+
+def test_stages_and_parts_of_a_prompt_send_their_shares_at_once():
+    env, shipped = simpy.Environment(initial_time=0), []
+
+    class Noted:
+        def ship(self, loads_bytes, **_choices):
+            shipped.append(loads_bytes)
+            return env.event()
+
+    links = KvLinks(Noted(), is_scale_up=True, setup_s=0.0, token_bytes=8.0)
+    pipe = SimpleNamespace(first_gpus=(8, 9))
+    links.send(Place(0, tp=1, cp=4), target=Place(8, stages=pipe), groups=(0, 0), n_tokens=100)
+    # half of the tokens are in each stage, whose layers are its own
+    assert shipped == [{(0, 8): 200.0, (1, 8): 200.0, (2, 9): 200.0, (3, 9): 200.0}]
+    links.send(Place(0, tp=2, cp=2), target=Place(8, tp=2), groups=(1, 0), n_tokens=100)
+    assert shipped[1] == {(4, 8): 400.0, (5, 9): 400.0, (6, 8): 400.0, (7, 9): 400.0}

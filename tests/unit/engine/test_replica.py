@@ -102,7 +102,7 @@ class World:
         }
         plan = PoolPlan(
             role=Pool.AGGREGATED,
-            pool=SimpleNamespace(tp=1),
+            pool=SimpleNamespace(tp=1, cp=1),
             limits=BatchLimits(**(values | limits)),
             memory=None,
             law=self.law,
