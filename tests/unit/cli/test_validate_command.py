@@ -69,3 +69,23 @@ def test_file_of_another_layout_is_refused(run, tmp_path):
     assert run("validate", "kernels", path, "--hardware", "hgx_h200").code == 2
     assert run("validate", "network", path).code == 2
     assert run("validate", "kernels", tmp_path / "none.csv", "--hardware", "hgx_h200").code == 2
+
+
+def test_reports_of_laws_are_pages_with_a_figure(run, table):
+    page = run("validate", "kernels", table, "--hardware", "hgx_h200", "--format", "html").out
+    assert page.startswith("<!DOCTYPE html>")
+    assert page.count("<svg") == 1
+    assert "Rows without an answer" in page
+
+
+def test_power_is_compared_with_what_profiles_say(run):
+    path = shipped_folder("scenarios/calibration") / "power_points.csv"
+    ran = run("validate", "power", path, "--only", "tgp-*", "--jobs", "1", "--format", "json")
+    data = json.loads(ran.out)
+    assert {point["role"] for point in data["points"]} == {"input"}
+    assert {point["predicted"] for point in data["points"]} == {700.0, 1200.0, 1400.0}
+    assert ran.code == 0
+    odd = run("validate", "power", path, "--only", "ixp-b200-qwen35-c2", "--jobs", "1")
+    assert odd.code == 1
+    assert "not answered: ixp-b200-qwen35-c2" in odd.err
+    assert "Rows without an answer" in odd.out
