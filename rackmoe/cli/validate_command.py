@@ -12,7 +12,7 @@ from rackmoe.cli.validate_serving import serving_command
 from rackmoe.report.text import ReportFormat, TextTable
 
 if TYPE_CHECKING:
-    from rackmoe.report.law_page import LawPoint
+    from rackmoe.report.law_points import LawPoint
 
 __all__ = ["command"]
 
@@ -31,7 +31,7 @@ def command() -> None:
 def _kernels_command(*, file: Path, hardware: str, form: ReportFormat) -> None:
     """Compare operator times with FILE, a table in a layout of scenarios/calibration/kernels."""
     from rackmoe.hardware.profile import load_machine
-    from rackmoe.report.law_page import LawPoint
+    from rackmoe.report.law_points import kernel_points
     from rackmoe.report.tables import text_table
     from rackmoe.report.validation import excluded_frame
     from rackmoe.study.validation.kernels import validate_kernels
@@ -42,24 +42,12 @@ def _kernels_command(*, file: Path, hardware: str, form: ReportFormat) -> None:
         # the names that validations of all laws share
         point |= {name: point[f"{name}_us"] for name in ("measured", "predicted")}
         point["unit"] = "us"
-    points = [
-        LawPoint(
-            name=f"row {one['row']}",
-            group=f"{one['operator']} {one['source']} {one['dtype']}",
-            measured=one["measured"],
-            predicted=one["predicted"],
-            unit="us",
-            reason=one["reason"],
-            is_left_out=one["excluded"],
-        )
-        for one in data["points"]
-    ]
     excluded = excluded_frame(found.points)
     title = "Rows left out of the strata"
     extra = (text_table(excluded, title=title, percents={"error_median": ""}),)
     _echo(
         data,
-        points=points,
+        points=kernel_points(found),
         title=f"{file.name} on {found.gpu}",
         form=form,
         extra=extra if len(excluded) else (),
@@ -73,23 +61,12 @@ def _kernels_command(*, file: Path, hardware: str, form: ReportFormat) -> None:
 def _network_command(*, file: Path, hardware: str | None, form: ReportFormat) -> None:
     """Compare communication times with FILE, a table in a layout of scenarios/calibration."""
     from rackmoe.hardware.profile import load_machine
-    from rackmoe.report.law_page import LawPoint
+    from rackmoe.report.law_points import network_points
     from rackmoe.study.validation.network import validate_network
 
     machine = None if hardware is None else load_machine(hardware)
     found = validate_network(file, machine=machine)
-    points = [
-        LawPoint(
-            name=f"row {one.row}",
-            group=one.stratum,
-            measured=one.measured,
-            predicted=one.predicted,
-            unit=one.unit,
-            reason=one.reason,
-        )
-        for one in found.points
-    ]
-    _echo(found.as_dict(), points=points, title=file.name, form=form)
+    _echo(found.as_dict(), points=network_points(found), title=file.name, form=form)
     for one in found.points:
         if not one.answered:
             click.echo(f"not answered: row {one.row}: {one.reason}", err=True)
@@ -110,24 +87,12 @@ def _power_command(
     agree because they were copied. Exits with 1 if no row has an answer.
     """
     from rackmoe.cli.progress import RowTally
-    from rackmoe.report.law_page import LawPoint
+    from rackmoe.report.law_points import power_points
     from rackmoe.study.validation.power import validate_power
 
     with RowTally("rows") as tally:
         found = validate_power(file, only=only, jobs=jobs, progress=tally)
-    points = [
-        LawPoint(
-            name=one.id,
-            group=f"{one.family} ({one.role})",
-            measured=one.measured,
-            predicted=one.predicted,
-            unit=one.unit,
-            reason=one.reason,
-            is_left_out=not one.is_scored,
-        )
-        for one in found.points
-    ]
-    _echo(found.as_dict(), points=points, title=f"Power: {found.file}", form=form)
+    _echo(found.as_dict(), points=power_points(found), title=f"Power: {found.file}", form=form)
     for one in found.points:
         if not one.answered:
             click.echo(f"not answered: {one.id}: {one.reason}", err=True)

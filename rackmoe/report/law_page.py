@@ -1,7 +1,7 @@
 """A validation of a law as a report: points, strata and, on a page, measured over predicted."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,12 +9,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rackmoe.report.law_points import LawPoint
+from rackmoe.report.log_axes import BAND_FRAC, draw_diagonal
 from rackmoe.report.page import TIP_MARK, Section, html_page, markdown_page
 from rackmoe.report.tables import text_table
 from rackmoe.report.text import ReportFormat, TextTable
 from rackmoe.report.theme import Drawing, figure_style
 
-__all__ = ["LawPoint", "draw_law", "law_sections", "render_law"]
+__all__ = ["draw_law", "law_sections", "render_law"]
 
 # Figures of a table that are fractions, and those of them that have a sign.
 _SHARES = {
@@ -24,46 +26,11 @@ _SHARES = {
     "error": "+",
 }
 _COLUMNS, _MOST_PANELS = 3, 12
-_BAND_FRAC = 0.2
-_MARGIN = 1.5
+_TITLE_CHARACTERS = 44
 # more points than this are drawn as a picture, without tooltips, so that the file stays small
 _MOST_TIPS = 600
 _MOST_WORST = 15
 _COLOR = "#2171b5"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LawPoint:
-    """A measured point beside what a law says.
-
-    Attributes
-    ----------
-    name, group : str
-        What it is, and with which others it is drawn.
-    measured, predicted : float or None
-        In `unit`.
-    unit : str
-        For people, such as ``us`` or ``W``.
-    reason : str
-        Why there is no prediction, or empty.
-    is_left_out : bool
-        Whether strata leave it out, as figures then do.
-    """
-
-    name: str
-    group: str
-    measured: float | None
-    predicted: float | None
-    unit: str
-    reason: str = ""
-    is_left_out: bool = False
-
-    @property
-    def error(self) -> float | None:
-        """Signed relative error; None where there is none."""
-        if not self.measured or self.predicted is None:
-            return None
-        return self.predicted / self.measured - 1
 
 
 def render_law(sections: Sequence[Section], *, title: str, lead: str, form: ReportFormat) -> str:
@@ -124,7 +91,9 @@ def law_sections(
 
 
 def _table(frame: pd.DataFrame) -> TextTable:
-    return text_table(frame, percents={k: v for k, v in _SHARES.items() if k in frame})
+    shares = {name: sign for name, sign in _SHARES.items() if name in frame}
+    headers = {name: name.removesuffix("_frac").replace("_", " ") for name in shares}
+    return text_table(frame, percents=shares, headers=headers)
 
 
 def _worst_frame(points: Sequence[LawPoint]) -> pd.DataFrame:
@@ -189,21 +158,18 @@ def draw_law(points: Sequence[LawPoint]) -> Figure | None:
         for axis, ((group, unit), some) in zip(axes, chosen, strict=False):
             _panel(axis, some, has_tips=has_tips)
             median = np.median([abs(one.error or 0.0) for one in some])
-            axis.set_title(f"{group}\n{len(some)} points, median error {median:.1%}", fontsize=8.5)
+            name = textwrap.fill(group, _TITLE_CHARACTERS)
+            axis.set_title(f"{name}\n{len(some)} points, median error {median:.1%}", fontsize=8.5)
             axis.set_xlabel(f"measured [{unit}]")
             axis.set_ylabel(f"predicted [{unit}]")
-        figure.suptitle(f"Shaded: within {_BAND_FRAC:.0%} of the measured value", fontsize=9)
+        figure.suptitle(f"Shaded: within {BAND_FRAC:.0%} of the measured value", fontsize=9)
     return figure
 
 
 def _panel(axis: Axes, points: Sequence[LawPoint], *, has_tips: bool) -> None:
     x = np.array([one.measured for one in points], dtype=np.float64)
     y = np.array([one.predicted for one in points], dtype=np.float64)
-    both = np.concatenate([x, y])
-    ends = np.array([both.min() / _MARGIN, both.max() * _MARGIN])
-    band = (ends * (1 - _BAND_FRAC), ends * (1 + _BAND_FRAC))
-    axis.fill_between(ends, *band, color="#e9eef3", lw=0)
-    axis.plot(ends, ends, color="#9a9a9a", lw=1)
+    draw_diagonal(axis, np.concatenate([x, y]))
     tips = [f"{TIP_MARK}{one.name}: {one.measured:.4g}, {one.predicted:.4g}" for one in points]
     axis.scatter(
         x,
@@ -214,5 +180,3 @@ def _panel(axis: Axes, points: Sequence[LawPoint], *, has_tips: bool) -> None:
         urls=tips if has_tips else None,
         rasterized=not has_tips,
     )
-    axis.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
-    axis.set_aspect("equal")

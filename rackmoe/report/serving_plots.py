@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from rackmoe.report.log_axes import BAND_FRAC, draw_diagonal
 from rackmoe.report.numbers import show_number, show_percent
 from rackmoe.report.page import TIP_MARK
 from rackmoe.report.theme import Drawing, figure_style, machine_color
@@ -33,11 +34,7 @@ OTHERS = "other rows"
 _MS_PER_S = 1e3
 _COLUMNS = 3
 _WIDTH_INCH = 11.0
-_BAND_FRAC = 0.2
-_MARGIN = 1.5
 _FEWEST_ON_A_CURVE = 2
-# beyond this many decades, ticks at 2 and 5 would run into each other
-_DECADES_WITH_SUBTICKS = 2.3
 # where rows without a prediction lie, over the lower end of the axis
 _ABOVE_FLOOR = 1.06
 _STYLES = ({"marker": "o", "ls": "-"}, {"marker": "s", "ls": "--"})
@@ -159,12 +156,7 @@ def _is_drawn(point: ServingPoint, metric: str) -> bool:
 def _scatter(axis: Axes, points: Sequence[ServingPoint], *, metric: str) -> None:
     pairs = [one.pair(metric) for one in points]
     values = np.array([value for pair in pairs for value in pair if value])
-    low, high = values.min() / _MARGIN, values.max() * _MARGIN
-    ends = np.array([low, high])
-    axis.fill_between(
-        ends, ends * (1 - _BAND_FRAC), ends * (1 + _BAND_FRAC), color="#e9eef3", lw=0
-    )
-    axis.plot(ends, ends, color=_PALE, lw=1)
+    low, _ = draw_diagonal(axis, values)
     groups: dict[tuple[str, str, str], list[tuple[float, float, str]]] = {}
     for one, (measured, predicted) in zip(points, pairs, strict=True):
         color, tip = machine_color(one.hardware), TIP_MARK + _tip(one, metric)
@@ -179,19 +171,6 @@ def _scatter(axis: Axes, points: Sequence[ServingPoint], *, metric: str) -> None
             {"facecolor": face, "edgecolor": color} if marker == "o" else {"color": color}
         )
         axis.scatter(x, y, marker=marker, s=20, alpha=0.75, urls=tips, **faces)
-    for set_scale, set_limits in (
-        (axis.set_xscale, axis.set_xlim),
-        (axis.set_yscale, axis.set_ylim),
-    ):
-        set_scale("log")
-        set_limits(low, high)
-    for one_axis in (axis.xaxis, axis.yaxis):
-        is_narrow = np.log10(high / low) < _DECADES_WITH_SUBTICKS
-        one_axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if is_narrow else (1.0,)))
-        one_axis.set_major_formatter(FuncFormatter(lambda value, _: show_number(float(value))))
-        one_axis.set_minor_formatter(NullFormatter())
-        one_axis.set_minor_locator(NullLocator())
-    axis.set_aspect("equal")
 
 
 def _frontier(axis: Axes, points: Sequence[ServingPoint]) -> None:
@@ -278,7 +257,7 @@ def _marks(points: Sequence[ServingPoint]) -> list[Line2D]:
         marks.append(
             Line2D([], [], color=_DARK, marker="o", mfc="none", ls="", label="not scored")
         )
-    band = f"shaded: within {_BAND_FRAC:.0%}"
+    band = f"shaded: within {BAND_FRAC:.0%}"
     marks.append(Line2D([], [], color="#c9d6e2", lw=6, label=band))
     return marks
 
