@@ -169,7 +169,7 @@ def draw_law(points: Sequence[LawPoint]) -> Figure | None:
 def _panel(axis: Axes, points: Sequence[LawPoint], *, has_tips: bool) -> None:
     x = np.array([one.measured for one in points], dtype=np.float64)
     y = np.array([one.predicted for one in points], dtype=np.float64)
-    draw_diagonal(axis, np.concatenate([x, y]))
+    draw_diagonal(axis, values=np.concatenate([x, y]))
     tips = [f"{TIP_MARK}{one.name}: {one.measured:.4g}, {one.predicted:.4g}" for one in points]
     axis.scatter(
         x,

@@ -17,7 +17,7 @@ _MARGIN = 1.5
 _DECADES_WITH_SUBTICKS, _MOST_DECADES = 2.3, 5.0
 
 
-def draw_diagonal(axis: Axes, values: NDArray[np.float64]) -> tuple[float, float]:
+def draw_diagonal(axis: Axes, *, values: NDArray[np.float64]) -> tuple[float, float]:
     """Prepare a panel for values of both axes: limits, ticks, diagonal and band.
 
     Parameters

@@ -156,7 +156,7 @@ def _is_drawn(point: ServingPoint, metric: str) -> bool:
 def _scatter(axis: Axes, points: Sequence[ServingPoint], *, metric: str) -> None:
     pairs = [one.pair(metric) for one in points]
     values = np.array([value for pair in pairs for value in pair if value])
-    low, _ = draw_diagonal(axis, values)
+    low, _ = draw_diagonal(axis, values=values)
     groups: dict[tuple[str, str, str], list[tuple[float, float, str]]] = {}
     for one, (measured, predicted) in zip(points, pairs, strict=True):
         color, tip = machine_color(one.hardware), TIP_MARK + _tip(one, metric)
@@ -166,11 +166,11 @@ def _scatter(axis: Axes, points: Sequence[ServingPoint], *, metric: str) -> None
             look, y = (color, color if metric in one.errors else "none", "o"), predicted
         groups.setdefault(look, []).append((measured or 0.0, y, tip))
     for (color, face, marker), drawn in groups.items():
-        x, y, tips = (list(column) for column in zip(*drawn, strict=True))
+        right, up, tips = (list(column) for column in zip(*drawn, strict=True))
         faces: dict[str, Any] = (
             {"facecolor": face, "edgecolor": color} if marker == "o" else {"color": color}
         )
-        axis.scatter(x, y, marker=marker, s=20, alpha=0.75, urls=tips, **faces)
+        axis.scatter(right, up, marker=marker, s=20, alpha=0.75, urls=tips, **faces)
 
 
 def _frontier(axis: Axes, points: Sequence[ServingPoint]) -> None:

@@ -175,7 +175,11 @@ def _answered(rows: Sequence[PowerRow], *, jobs: int) -> Any:  # noqa: ANN401  a
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context) as executor:
-        yield from executor.map(_point, rows)
+        try:
+            yield from executor.map(_point, rows)
+        finally:
+            # after an interrupt, rows that have not begun are left out
+            executor.shutdown(wait=False, cancel_futures=True)
 
 
 def _point(row: PowerRow) -> PowerPoint:

@@ -82,7 +82,7 @@ class PowerRow:
         """What kind of power the row is about."""
         mode, unit = self.text("mode"), self.text("unit")
         if mode == _SERVING:
-            return "GPUs per request" if unit == "J/request" else "GPU board, serving"
+            return "GPU energy per request" if unit == "J/request" else "GPU board, serving"
         if mode.startswith("MLPerf"):
             return "node at the wall, MLPerf"
         if mode.startswith("idle"):

@@ -141,8 +141,12 @@ def _each(tasks: Mapping[str, _Task], *, jobs: int) -> Iterator[tuple[str, Answe
         futures: dict[Future[Answer], str] = {
             executor.submit(_answer, task): name for name, task in tasks.items()
         }
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            # after an interrupt, rows that have not begun are left out
+            executor.shutdown(wait=False, cancel_futures=True)
 
 
 def _answer(task: _Task) -> Answer:

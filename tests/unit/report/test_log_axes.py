@@ -11,7 +11,7 @@ from rackmoe.report.theme import Drawing
 )
 def test_axes_are_equal_and_say_plain_numbers(values, labels):
     axis = Drawing().subplots()
-    low, high = draw_diagonal(axis, np.array(values))
+    low, high = draw_diagonal(axis, values=np.array(values))
     assert (low, high) == pytest.approx((min(values) / 1.5, max(values) * 1.5))
     assert axis.get_xlim() == axis.get_ylim() == (low, high)
     assert axis.get_xscale() == axis.get_yscale() == "log"

@@ -62,7 +62,7 @@ def test_rows_that_cannot_be_simulated_say_why(cells, message):
 
 def test_families_and_roles_keep_measurements_apart_from_inputs():
     assert (row().family, row().role) == ("GPU board, serving", NEW)
-    assert row(unit="J/request").family == "GPUs per request"
+    assert row(unit="J/request").family == "GPU energy per request"
     assert row(mode="idle between phases", unit="W").family == "node at the wall, idle"
     assert row(mode="idle between phases", unit="W").role == INPUT
     assert row(mode="limit").role == INPUT
