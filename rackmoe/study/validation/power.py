@@ -1,7 +1,7 @@
 """How far simulated power is from measured power."""
 
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
@@ -169,7 +169,7 @@ def validate_power(
     )
 
 
-def _answered(rows: Sequence[PowerRow], *, jobs: int) -> Any:  # noqa: ANN401  an iterator of points
+def _answered(rows: Sequence[PowerRow], *, jobs: int) -> Iterator[PowerPoint]:
     if jobs == 1:
         yield from map(_point, rows)
         return

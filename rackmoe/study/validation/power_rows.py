@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from rackmoe.errors import ConfigError
 from rackmoe.hardware.machine import Machine
-from rackmoe.power.parts import RackUtilization, part_powers
+from rackmoe.power.parts import PartPowers, RackUtilization, part_powers
 from rackmoe.scenario.document import ScenarioDocument
 from rackmoe.study.validation.points_csv import PointColumns, read_points
 
@@ -168,7 +168,7 @@ def _idle_node_w(machine: Machine) -> float:
     return float(_idle_parts(machine).it_power_w)
 
 
-def _idle_parts(machine: Machine) -> Any:  # noqa: ANN401  its arrays have no dimension
+def _idle_parts(machine: Machine) -> PartPowers:
     return part_powers(
         machine,
         n_gpus=machine.host.gpus_per_node,
