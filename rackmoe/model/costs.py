@@ -1,7 +1,7 @@
 """Which matrix products one layer of a model needs, and what its experts and payloads cost."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -115,10 +115,13 @@ def attention_gemms(
     ----------
     .. [1] DeepSeek-AI, "DeepSeek-V2," arXiv:2405.04434, section 2.1 and appendix C.
     """
-    dtype = arch.dtypes.attention
+    dtype, hidden = arch.dtypes.attention, arch.hidden
     if isinstance(arch.attention, LatentAttention):
-        return _latent_gemms(arch.attention, hidden=arch.hidden, tp=tp, phase=phase, dtype=dtype)
-    return _grouped_query_gemms(arch.attention, hidden=arch.hidden, tp=tp, dtype=dtype)
+        gemms = _latent_gemms(arch.attention, hidden=hidden, tp=tp, phase=phase, dtype=dtype)
+    else:
+        gemms = _grouped_query_gemms(arch.attention, hidden=hidden, tp=tp, dtype=dtype)
+    output = replace(gemms[-1], dtype=arch.dtypes.attention_output or dtype)
+    return (*gemms[:-1], output)
 
 
 def _latent_gemms(

@@ -55,6 +55,9 @@ class ComponentDtypes:
     ----------
     attention, dense, routed_expert, shared_expert, router, embedding, head : str
         One of `WEIGHT_DTYPES` each. Norms, biases and sinks are always bf16.
+    attention_output : str
+        Format of the last projection of attention, where it is not that of the others;
+        empty where it is. Its FLOP are booked with theirs.
     """
 
     attention: str = "bf16"
@@ -64,6 +67,7 @@ class ComponentDtypes:
     router: str = "bf16"
     embedding: str = "bf16"
     head: str = "bf16"
+    attention_output: str = ""
 
     def __getitem__(self, component: str) -> str:
         """Return the dtype of a component by its name."""
@@ -72,7 +76,9 @@ class ComponentDtypes:
         return str(getattr(self, component))
 
 
-COMPONENTS: Final = tuple(field.name for field in fields(ComponentDtypes))
+COMPONENTS: Final = tuple(
+    field.name for field in fields(ComponentDtypes) if field.name != "attention_output"
+)
 
 
 def weight_bits(dtype: str) -> float:

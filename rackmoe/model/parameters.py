@@ -194,8 +194,18 @@ def weight_bytes(arch: ModelArchitecture) -> dict[str, float]:
     sizes: dict[str, float] = {}
     for part, count in component_parameters(arch).items():
         dtype = arch.dtypes[part] if part in COMPONENTS else _NORM_DTYPE
-        sizes[dtype] = sizes.get(dtype, 0.0) + count * weight_bits(dtype) / BITS_PER_BYTE
+        output = arch.dtypes.attention_output if part == "attention" else ""
+        n_output = _output_parameters(arch) if output else 0
+        for form, n in ((dtype, count - n_output), (output or dtype, n_output)):
+            sizes[form] = sizes.get(form, 0.0) + n * weight_bits(form) / BITS_PER_BYTE
     return {dtype: size for dtype, size in sorted(sizes.items()) if size > 0}
+
+
+def _output_parameters(arch: ModelArchitecture) -> int:
+    """Return the weights of the last projections of attention, a count."""
+    heads = arch.attention
+    width = heads.v_dim if isinstance(heads, LatentAttention) else heads.head_dim
+    return arch.n_layers * arch.hidden * heads.n_heads * width
 
 
 def model_totals(arch: ModelArchitecture) -> dict[str, object]:

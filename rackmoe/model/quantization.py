@@ -13,7 +13,7 @@ from rackmoe.model.fields import ConfigFields
 
 __all__ = ["WEIGHT_SCHEMES", "read_quantization", "scheme_dtypes"]
 
-WEIGHT_SCHEMES: Final = ("bf16", "fp8", "nvfp4", "mxfp4", "w4a8_mxfp4", "int4")
+WEIGHT_SCHEMES: Final = ("bf16", "fp8", "nvfp4", "nvfp4_wo", "mxfp4", "w4a8_mxfp4", "int4")
 
 _METHODS: Final = "fp8, mxfp4, modelopt or compressed-tensors"
 _OVERRIDE: Final = "name a scheme instead, for example weights: nvfp4"
@@ -55,7 +55,9 @@ def scheme_dtypes(scheme: str, *, family: Family) -> ComponentDtypes:
     DeepSeek-R1), nvidia/Qwen3-30B-A3B-NVFP4 (attention quantized, gates and ``lm_head``
     not [2]_), gpt-oss (MXFP4 experts [3]_), Kimi K2 Thinking (INT4 experts, group of 32
     [4]_). Layers for multi-token prediction take the formats of the others, which is
-    lighter than the nvfp4 checkpoints, where they are bf16.
+    lighter than the nvfp4 checkpoints, where they are bf16. ``nvfp4_wo`` is the second
+    checkpoint, nvidia/DeepSeek-R1-0528-FP4-v2, which "additionally quantizes the wo module
+    in attention layers" (its model card).
 
     References
     ----------
@@ -70,6 +72,9 @@ def scheme_dtypes(scheme: str, *, family: Family) -> ComponentDtypes:
         return ComponentDtypes(routed_expert=experts_only[scheme])
     if scheme == "fp8":
         return _all_parts(family.fp8, attention=family.fp8_attention)
+    if scheme == "nvfp4_wo":
+        parts = _all_parts("nvfp4", attention=family.nvfp4_attention)
+        return replace(parts, attention_output="nvfp4")
     if scheme == "nvfp4":
         return _all_parts("nvfp4", attention=family.nvfp4_attention)
     return ComponentDtypes()

@@ -77,7 +77,9 @@ class ModelChoice(Document):
     """
 
     name: str
-    weights: Literal["bf16", "fp8", "nvfp4", "mxfp4", "w4a8_mxfp4", "int4"] | None = None
+    weights: Literal["bf16", "fp8", "nvfp4", "nvfp4_wo", "mxfp4", "w4a8_mxfp4", "int4"] | None = (
+        None
+    )
     kv_cache: Literal["bf16", "fp8"] | None = None
     dispatch: Literal["bf16", "fp8", "fp8_block", "nvfp4"] | None = None
     combine: Literal["bf16", "fp8", "fp8_block", "nvfp4"] = "bf16"

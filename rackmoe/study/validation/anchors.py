@@ -35,7 +35,7 @@ _FOLDER: Final = "scenarios/calibration"
 _POINTS_FILE: Final = "serving_points.csv"
 _SCORED_TRUST: Final = ("A", "B")
 # Formats of the weights by the width of an expert's weight.
-_FOUR_BITS: Final = ("nvfp4", "mxfp4", "w4a8_mxfp4", "int4")
+_FOUR_BITS: Final = ("nvfp4", "nvfp4_wo", "mxfp4", "w4a8_mxfp4", "int4")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

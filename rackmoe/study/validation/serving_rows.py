@@ -201,6 +201,8 @@ def row_document(row: ServingRow) -> ScenarioDocument:
         gpt-oss and the plain benchmark runs (a batch) keep the BF16 cache of their
         checkpoint. Others take that of the backend.
     6.  TensorRT-LLM multiplies MXFP4 experts with FP8 tokens where the GPU has FP4 units.
+        The NVFP4 checkpoint of DeepSeek-R1 is the second one (InferenceX:
+        nvidia/DeepSeek-R1-0528-FP4-V2), with the last projection of attention in NVFP4.
     7.  Speculation without a number of drafts has `DEFAULT_DRAFTS`.
     8.  A closed loop starts empty, as the benchmark clients do. Of its `CLIENT_ROUNDS`
         requests per user the first few are simulated (`loop_rounds`); the later ones of them
@@ -253,6 +255,8 @@ def _model(row: ServingRow) -> dict[str, Any]:
     peaks = load_machine(row.text("hardware")).gpu.peak_flop_per_s
     if weights == "mxfp4" and row.text("engine") == "trtllm" and "fp4" in peaks:
         weights = "w4a8_mxfp4"
+    if weights == "nvfp4" and row.text("model") == "deepseek-r1":
+        weights = "nvfp4_wo"
     return {"name": row.text("model"), "weights": weights or None, "kv_cache": _cache(row)}
 
 

@@ -6,7 +6,9 @@ import pytest
 
 from rackmoe.errors import ConfigError
 from rackmoe.model.config import load_model, model_names
+from rackmoe.model.costs import attention_gemms
 from rackmoe.model.dtypes import WEIGHT_DTYPES, ComponentDtypes
+from rackmoe.model.parameters import weight_bytes
 from rackmoe.model.quantization import WEIGHT_SCHEMES
 
 INT4 = {"weights": {"num_bits": 4, "type": "int", "group_size": 32, "strategy": "group"}}
@@ -44,13 +46,25 @@ def test_native_formats_follow_the_checkpoint(name, expected):
 def test_every_model_knows_every_scheme(name, scheme):
     dtypes = load_model(name, weights=scheme).dtypes
     assert {dtypes.router, dtypes.embedding, dtypes.head} == {"bf16"}
-    assert set(astuple(dtypes)) <= set(WEIGHT_DTYPES)
+    assert set(astuple(dtypes)) <= {*WEIGHT_DTYPES, ""}
     assert (dtypes.routed_expert == "bf16") == (scheme == "bf16")
 
 
 def test_nvfp4_leaves_latent_attention_alone_and_quantizes_grouped_queries():
     assert parts(load_model("deepseek-r1", weights="nvfp4")) == ("bf16", *["nvfp4"] * 3)
     assert parts(load_model("qwen3-30b-a3b", weights="nvfp4")) == ("nvfp4",) * 4
+
+
+def test_the_second_nvfp4_checkpoint_quantizes_the_last_projection_of_attention():
+    first = load_model("deepseek-r1", weights="nvfp4")
+    second = load_model("deepseek-r1", weights="nvfp4_wo")
+    assert parts(second) == parts(first)
+    gemms = {one.name: one.dtype for one in attention_gemms(second, tp=1, phase="decode")}
+    assert gemms.pop("o") == "nvfp4"
+    assert set(gemms.values()) == {"bf16"}
+    # 61 layers of 7168 x 128 x 128 weights, from 16 to 4.5 bits
+    saved = sum(weight_bytes(first).values()) - sum(weight_bytes(second).values())
+    assert saved == pytest.approx(61 * 7168 * 128 * 128 * (16 - 4.5) / 8)
 
 
 def test_fp8_of_maverick_has_one_scale_per_tensor_and_leaves_attention_alone():
