@@ -56,14 +56,18 @@ def _info_command(*, file: str, output: Path | None, form: TableFormat) -> None:
     path = Path(file) if Path(file).exists() else find_entry(file).path
     _echo({"name": file, **trace_summary(path)}, form=form)
     if output is not None:
-        from rackmoe.report.routing_figures import draw_trace
+        from rackmoe.report.routing_figures import draw_count_trace, draw_trace
         from rackmoe.report.theme import save_figure
+        from rackmoe.routing.importers.importing import import_trace
         from rackmoe.routing.statistics import measure_trace
+        from rackmoe.routing.traces import CountTrace
 
-        trace = found_trace(file)
-        figure = draw_trace(
-            measure_trace(trace), title=f"{file}: {trace.header.model}", source=trace.header.source
-        )
+        trace = import_trace(path, format="rackmoe")
+        title, source = f"{file}: {trace.header.model}", trace.header.source
+        if isinstance(trace, CountTrace):
+            figure = draw_count_trace(trace, title=title)
+        else:
+            figure = draw_trace(measure_trace(trace), title=title, source=source)
         click.echo(f"written: {save_figure(figure, path=output)}", err=True)
 
 

@@ -7,16 +7,19 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from rackmoe.report.theme import Drawing, figure_style, machine_color
 from rackmoe.routing.statistics import LAGS, TraceStatistics
+from rackmoe.routing.traces import CountTrace
 
-__all__ = ["draw_balance", "draw_trace"]
+__all__ = ["draw_balance", "draw_count_trace", "draw_trace"]
 
 _LEAST, _MOST = 0.1, 10.0
 _GRAY = "#555555"
 _GB = 1e9
+_FEW = 50  # steps that are marked one by one
 
 
 def draw_trace(
@@ -63,6 +66,46 @@ def draw_trace(
         figure.suptitle(title, x=0.01, ha="left")
         figure.supxlabel(
             f"{statistics.n_tokens:,} tokens, top-{statistics.top_k}; {source}"[:160],
+            x=0.01,
+            ha="left",
+            fontsize=7.5,
+            color=_GRAY,
+        )
+    return figure
+
+
+def draw_count_trace(trace: CountTrace, *, title: str) -> Figure:
+    """Draw the popularity of experts as a heat map, and the load of the busiest step by step.
+
+    Parameters
+    ----------
+    trace : CountTrace
+        The trace.
+    title : str
+        What it is.
+
+    Returns
+    -------
+    Figure
+        Load over the mean of its layer, experts in the order of their load; busiest
+        expert over the mean in each step.
+    """
+    counts = trace.counts.astype(np.float64)
+    mean = counts.mean(axis=2)
+    busiest = np.divide(counts.max(axis=2), mean, out=np.ones_like(mean), where=mean > 0)
+    with figure_style():
+        figure = Drawing(figsize=(9.0, 3.8), layout="constrained")
+        heat, steps = figure.subplots(1, 2, width_ratios=(1.5, 1))
+        _draw_heat(figure, heat, counts.sum(axis=0))
+        steps.plot(busiest.mean(axis=1), color="black", marker="o" if len(counts) < _FEW else "")
+        steps.set_ylim(0, 1.1 * float(busiest.mean(axis=1).max()))
+        steps.xaxis.set_major_locator(MaxNLocator(integer=True))
+        steps.set_title("busiest expert over the mean")
+        steps.set_xlabel("step")
+        figure.suptitle(title, x=0.01, ha="left")
+        header = trace.header
+        figure.supxlabel(
+            f"{int(trace.step_tokens.sum()):,} tokens, top-{header.top_k}; {header.source}"[:160],
             x=0.01,
             ha="left",
             fontsize=7.5,
@@ -134,6 +177,7 @@ def _draw_heat(figure: Figure, panel: Axes, counts: NDArray[np.int64]) -> None:
     panel.set_title("load of experts over the mean of their layer")
     panel.set_xlabel("expert, in the order of its load")
     panel.set_ylabel("MoE layer")
+    panel.yaxis.set_major_locator(MaxNLocator(integer=True))
     figure.colorbar(image, ax=panel)
 
 

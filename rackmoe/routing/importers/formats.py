@@ -85,6 +85,8 @@ def sniff_format(path: Path) -> str:
             return name
     if head.startswith(_ZIP_MAGIC):
         return _sniff_zip(path)
+    if not head:
+        raise TraceError(f"{path.name}: an empty file; expected a trace; copy it again")
     if head.lstrip()[:1] in {b"{", b"["}:
         return _sniff_text(head, place=path.name)
     remedy = f"give the format: {', '.join(FORMATS)}"

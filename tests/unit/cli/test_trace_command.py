@@ -27,6 +27,17 @@ def test_generated_trace_is_labeled_and_the_same_for_a_seed(run, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in paths}
 
 
+def test_info_draws_counts_too(run, tmp_path):
+    np.savez(tmp_path / "given.npz", counts=np.full((3, 2, 4), 2))
+    hints = ("--hint", "top_k=2", "--hint", "n_experts=4")
+    assert (
+        run("trace", "import", tmp_path / "given.npz", "-o", tmp_path / "a.npz", *hints).code == 0
+    )
+    ran = run("trace", "info", tmp_path / "a.npz", "-o", tmp_path / "a.svg")
+    assert (ran.code, "routing counts" in ran.out) == (0, True)
+    assert (tmp_path / "a.svg").stat().st_size > 0
+
+
 def test_existing_trace_is_kept_unless_asked(run, tmp_path):
     path = tmp_path / "a.npz"
     path.write_text("mine")

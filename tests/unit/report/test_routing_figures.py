@@ -1,9 +1,10 @@
 import numpy as np
 
 from rackmoe.report.balance import balance_frame
-from rackmoe.report.routing_figures import draw_balance, draw_trace
+from rackmoe.report.routing_figures import draw_balance, draw_count_trace, draw_trace
 from rackmoe.routing.affinity import PairCounts
 from rackmoe.routing.statistics import LAGS, TraceStatistics
+from rackmoe.routing.traces import CountTrace, TraceHeader
 from rackmoe.study.balance import BalanceRow
 
 
@@ -25,6 +26,23 @@ def test_heat_map_shows_loads_over_the_mean_in_their_order():
     shown = np.asarray(heat.images[0].get_array())
     assert shown.tolist() == [[1.5, 0.75, 0.75], [2.25, 0.375, 0.375]]
     assert memory.lines[0].get_ydata().tolist() == [0.4] * len(LAGS)
+
+
+def test_counts_are_drawn_step_by_step():
+    header = TraceHeader(
+        model="toy",
+        n_experts=4,
+        top_k=1,
+        moe_layer_ids=(0,),
+        phase="any",
+        source="a test",
+        licence="none",
+    )
+    counts = np.array([[[4, 0, 0, 0]], [[1, 1, 1, 1]]])
+    trace = CountTrace(counts=counts, step_tokens=np.array([4, 4]), header=header)
+    heat, steps = draw_count_trace(trace, title="toy").axes[:2]
+    assert np.asarray(heat.images[0].get_array()).tolist() == [[2.5, 0.5, 0.5, 0.5]]
+    assert steps.lines[0].get_ydata().tolist() == [4.0, 1.0]
 
 
 def test_imitation_is_drawn_beside_the_trace():

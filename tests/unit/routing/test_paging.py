@@ -62,7 +62,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 @needs_release
 def test_a_trace_larger_than_what_may_be_held_is_replayed_in_little_memory(tmp_path):
-    """As one of 2 GB is, at a peak of 0.35 GB instead of 2.2 GB."""
+    """As one of 2 GB is, at a peak of 0.25 GB instead of 2.2 GB."""
     n_rows = 600_000
     rows = np.lib.format.open_memmap(
         tmp_path / "routed_experts.npy", mode="w+", dtype=np.uint8, shape=(n_rows, 58, 8)

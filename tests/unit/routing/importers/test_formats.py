@@ -88,3 +88,10 @@ def test_bare_pickle_is_refused(tmp_path):
 
 def test_each_format_is_described():
     assert all(FORMATS.values())
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.json", "a.pt", "a.parquet"])
+def test_an_empty_file_is_called_one(tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(TraceError, match=f"{name}: an empty file; expected a trace"):
+        sniff_format(tmp_path / name)
