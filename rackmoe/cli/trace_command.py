@@ -1,6 +1,7 @@
 """Import, describe, generate, fit and export traces."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,9 @@ from rackmoe.cli.trace_files import export_command, import_command
 from rackmoe.cli.trace_output import check_new, found_trace
 from rackmoe.errors import ConfigError
 from rackmoe.report.text import TableFormat
+
+if TYPE_CHECKING:
+    from rackmoe.study.trace_fit import TraceFit
 
 __all__ = ["command"]
 
@@ -78,8 +82,8 @@ def _info_command(*, file: str, output: Path | None, form: TableFormat) -> None:
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    metavar="FILE.npz",
-    help="Write the regenerated trace.",
+    metavar="FILE",
+    help="Write the parameters for scenarios (.yaml), or the regenerated trace (.npz).",
 )
 @click.option(
     "--figure",
@@ -88,7 +92,7 @@ def _info_command(*, file: str, output: Path | None, form: TableFormat) -> None:
     metavar="FILE",
     help="Draw trace and regenerated trace (.svg, .png or .pdf).",
 )
-@click.option("--overwrite", is_flag=True, help="Replace FILE.npz.")
+@click.option("--overwrite", is_flag=True, help="Replace FILE.")
 @format_option
 @click.pass_context
 def _fit_command(
@@ -121,10 +125,22 @@ def _fit_command(
         )
         click.echo(f"written: {save_figure(figure, path=drawn)}", err=True)
     if output is not None:
-        from rackmoe.routing.trace_files import save_token_trace
+        _write_fit(fit, output, seed=seed)
 
-        save_token_trace(fit.trace, path=output)
-        click.echo(f"{output}: {fit.trace.n_tokens:,} tokens, generated", err=True)
+
+def _write_fit(fit: "TraceFit", output: Path, *, seed: int) -> None:
+    """Write the parameter set, or the regenerated trace."""
+    from rackmoe.routing.family_files import save_statistics
+    from rackmoe.routing.trace_files import save_token_trace
+
+    if output.suffix in {".yaml", ".yml"}:
+        from rackmoe.study.trace_fit import fit_parameters
+
+        save_statistics(fit_parameters(fit, seed=seed), path=output)
+        click.echo(f"{output}: a parameter set for workload.routing.generator", err=True)
+        return
+    save_token_trace(fit.trace, path=output)
+    click.echo(f"{output}: {fit.trace.n_tokens:,} tokens, generated", err=True)
 
 
 @command.command("generate")

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from rackmoe.engine.placements import SeenRouting, build_placement
 from rackmoe.errors import ConfigError
 from rackmoe.routing.drift import PopularityDrift
-from rackmoe.routing.families import RoutingStatistics, routing_statistics
+from rackmoe.routing.families import RoutingStatistics
+from rackmoe.routing.family_files import find_statistics
 from rackmoe.routing.generator import CountNoise, inclusion, popularity
 from rackmoe.routing.placement import Placement
 from rackmoe.routing.shape import MoeShape
@@ -183,7 +184,7 @@ class RoutingInputs:
 
     @cached_property
     def _statistics(self) -> RoutingStatistics:
-        return routing_statistics(self._choice.generator or "uniform")
+        return find_statistics(self._choice.generator or "uniform")
 
     @cached_property
     def _share(self) -> NDArray[np.float64]:

@@ -35,7 +35,8 @@ class Routing(Document):
     balanced : bool
         Every expert exactly equally often.
     generator : str or None
-        A parameter set of the routing generator.
+        A parameter set of the routing generator, or the ``.yaml`` file of one, as
+        ``rackmoe trace fit -o`` writes it; found from where rackmoe runs.
     trace : str or None
         A shipped routing trace or a file.
     source : str

@@ -1,7 +1,7 @@
 """Which experts the tokens of a model might choose: a trace from the routing generator."""
 
 from rackmoe.model.config import load_model
-from rackmoe.routing.families import routing_statistics
+from rackmoe.routing.family_files import find_statistics
 from rackmoe.routing.refinements import Refinements
 from rackmoe.routing.shape import MoeShape
 from rackmoe.routing.tokens import generate_token_trace
@@ -27,7 +27,7 @@ def generate_model_trace(
     model : str
         Name of a shipped model, or path of a ``config.json``.
     statistics : str
-        Name of the generator's parameter set.
+        Name of the generator's parameter set, or its file.
     n_tokens, n_requests : int
         Tokens in all, and the requests that they belong to.
     seed : int, optional
@@ -54,7 +54,7 @@ def generate_model_trace(
         top_groups=arch.moe.top_k_groups,
     )
     return generate_token_trace(
-        routing_statistics(statistics, place="--statistics"),
+        find_statistics(statistics, place="--statistics"),
         shape=shape,
         n_tokens=n_tokens,
         n_requests=n_requests,

@@ -14,7 +14,7 @@ from rackmoe.routing.tokens import generate_token_trace
 from rackmoe.routing.traces import TokenTrace
 from rackmoe.streams import Streams
 
-__all__ = ["TraceFit", "fit_trace"]
+__all__ = ["TraceFit", "fit_parameters", "fit_trace"]
 
 _ROUNDS = 10
 _N_REQUESTS, _REQUEST_TOKENS = 192, 192  # of an imitation: many requests, all lags
@@ -147,6 +147,61 @@ def fit_trace(trace: TokenTrace, *, seed: int = 0) -> TraceFit:
     if best is None:  # for the type checker: there is at least one round
         raise TraceError(f"{trace.header.model}: no round of fitting; expected some; report it")
     return best
+
+
+def fit_parameters(fit: TraceFit, *, seed: int = 0) -> RoutingStatistics:
+    r"""Return parameters that imitate a trace without its own popularity and pairs of layers.
+
+    Parameters
+    ----------
+    fit : TraceFit
+        Of the trace.
+    seed : int
+        Seed of the imitations.
+
+    Returns
+    -------
+    RoutingStatistics
+        For popularity drawn anew, as a scenario does.
+
+    Notes
+    -----
+    The spread of log popularity is that of a log-normal with the coefficient of variation
+    c of a layer, which near-dead experts do not blow up; `sharpening` is corrected round
+    by round until the imitation has it too, and the others as in `fit_trace`:
+
+    .. math:: \sigma_l = \sqrt{\ln(1 + c_l^2)}
+    """
+    measured, header = fit.measured, fit.trace.header
+    shape = MoeShape(n_layers=fit.trace.n_layers, n_experts=header.n_experts, top_k=header.top_k)
+    sigma = np.sqrt(np.log1p(_variation(measured) ** 2))
+    one = replace(
+        fit.statistics, sigma_mean=float(sigma.mean()), sigma_sd=float(sigma.std()), sharpening=1.3
+    )
+    best, least = one, np.inf
+    for number in range(_ROUNDS):
+        made = generate_token_trace(
+            one,
+            shape=shape,
+            n_tokens=_N_REQUESTS * _REQUEST_TOKENS,
+            n_requests=_N_REQUESTS,
+            rng=Streams(seed).rng(f"parameter fit {number}"),
+        )
+        got = measure_trace(made)
+        skew = float(_variation(measured).mean() / _variation(got).mean())
+        gaps = _overlap(got) - _overlap(measured)
+        error = max(float(np.nanmax(np.abs(gaps))), abs(1.0 - skew))
+        if error < least:
+            best, least = one, error
+        sharpening = one.sharpening * float(np.clip(skew**_DAMPING, 0.5, 2.0))
+        one = replace(_corrected(one, measured=measured, regenerated=got), sharpening=sharpening)
+    return best
+
+
+def _variation(statistics: TraceStatistics) -> NDArray[np.float64]:
+    """Return the coefficient of variation of the experts of each layer."""
+    counts = statistics.counts
+    return np.asarray(counts.std(axis=1) / counts.mean(axis=1))
 
 
 def _first_guess(measured: TraceStatistics, model: str) -> RoutingStatistics:

@@ -75,6 +75,16 @@ def test_fit_reports_parameters_and_errors_and_writes_the_imitation(run, tmp_pat
     assert (tmp_path / "fit.svg").exists()
 
 
+def test_a_fitted_parameter_set_generates_traces(run, tmp_path):
+    path = tmp_path / "tiny.yaml"
+    ran = run("trace", "fit", "tiny_moe_trace", "-o", path)
+    assert (ran.code, "workload.routing.generator" in ran.err) == (0, True)
+    more = ("--tokens", "64", "--requests", "2", "-o", tmp_path / "a.npz")
+    made = run("trace", "generate", "--model", "gpt-oss-20b", "--statistics", path, *more)
+    assert made.code == 0, made.err
+    assert "fitted to" in load_token_trace(tmp_path / "a.npz").header.source
+
+
 def test_formats_are_listed(run):
     assert "sglang_recorder" in run("trace", "formats").out
     assert json.loads(run("trace", "formats", "--format", "json").out)[0]["name"] == "rackmoe"

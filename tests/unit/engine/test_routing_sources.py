@@ -9,6 +9,8 @@ from strategies import Case, Shape, build
 from rackmoe.engine.routing_sources import RoutingInputs, find_routing_trace
 from rackmoe.errors import ConfigError
 from rackmoe.routing.balanced import BalancedSource
+from rackmoe.routing.families import STATISTICS
+from rackmoe.routing.family_files import save_statistics
 from rackmoe.scenario.deployment import Experts
 from rackmoe.scenario.workload import Routing
 from rackmoe.streams import Streams
@@ -63,6 +65,18 @@ def test_generated_popularity_is_skewed_and_uniform_is_not(small_files):
         np.ptp(routed(source, 100_000).expert_counts, axis=1).mean() for source in (skewed, even)
     ]
     assert spread[0] > 10 * spread[1]
+
+
+def test_a_parameter_set_from_a_file_is_a_generator(small_files, tmp_path):
+    path = tmp_path / "own.yaml"
+    save_statistics(replace(STATISTICS["deepseek_chat"], name="own"), path=path)
+    steps = [
+        routed(source_of(small_files, routing=Routing(generator=name))).expert_counts.copy()
+        for name in (str(path), "deepseek_chat")
+    ]
+    assert (steps[0] == steps[1]).all()
+    source = source_of(small_files, routing=Routing(generator=str(path)))
+    assert "statistics own (fitted" in source.provenance
 
 
 def test_pools_of_a_run_share_one_popularity(small_files):

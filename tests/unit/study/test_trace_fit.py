@@ -6,9 +6,10 @@ import pytest
 from rackmoe.errors import TraceError
 from rackmoe.routing.families import STATISTICS
 from rackmoe.routing.shape import MoeShape
+from rackmoe.routing.statistics import measure_trace
 from rackmoe.routing.tokens import generate_token_trace
 from rackmoe.routing.trace_files import load_token_trace
-from rackmoe.study.trace_fit import fit_trace
+from rackmoe.study.trace_fit import fit_parameters, fit_trace
 
 SHIPPED = Path(__file__).parents[3] / "scenarios" / "traces" / "routing"
 
@@ -54,3 +55,23 @@ def test_fit_is_the_same_for_a_seed():
 def test_trace_of_single_tokens_has_no_memory_to_fit():
     with pytest.raises(TraceError, match="no request of 5 tokens"):
         fit_trace(make("uniform", n_tokens=50, n_requests=50))
+
+
+def test_parameters_imitate_a_trace_with_a_popularity_of_their_own():
+    fit = fit_trace(make("gpt_oss"))
+    found = fit_parameters(fit)
+    again = measure_trace(
+        generate_token_trace(
+            found,
+            shape=MoeShape(n_layers=3, n_experts=16, top_k=2),
+            n_tokens=32_000,
+            n_requests=160,
+            rng=np.random.default_rng(1),
+        )
+    )
+    gap = again.overlap.mean(axis=1) - fit.measured.overlap.mean(axis=1)
+    assert np.abs(gap).max() < 0.04
+    skews = [
+        (one.counts.std(axis=1) / one.counts.mean(axis=1)).mean() for one in (fit.measured, again)
+    ]
+    assert skews[1] == pytest.approx(skews[0], rel=0.15)
