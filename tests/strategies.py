@@ -1,7 +1,7 @@
 """Small random scenarios: tiny models, few GPUs, short requests, sometimes little memory."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -11,10 +11,22 @@ from rackmoe.model.cache import index_bytes_per_token, kv_bytes_per_token, kv_wi
 from rackmoe.model.memory import Sharding, rank_weight_bytes
 from rackmoe.scenario.document import ScenarioDocument
 from rackmoe.scenario.resolved import resolve_scenario
+from rackmoe.scenario.simulation import Fault, Simulation
 from rackmoe.schema.shipped import shipped_path
 from rackmoe.simulation import simulate
 
-__all__ = ["BACKENDS", "MODELS", "Case", "Shape", "build", "cases", "run", "write_model"]
+__all__ = [
+    "BACKENDS",
+    "MODELS",
+    "Case",
+    "Shape",
+    "build",
+    "cases",
+    "fault_lists",
+    "run",
+    "with_faults",
+    "write_model",
+]
 
 _COMMON = {
     "vocab_size": 512,
@@ -302,3 +314,22 @@ def cases(draw, **fixed):
 def run(case, folder, seed=0):
     """Return the result of a case."""
     return simulate(build(case, folder), seed=seed)
+
+
+def fault_lists(kinds=("link", "plane", "switch_tray", "gpu", "compute_tray", "nic", "slow_link")):
+    """Return up to three faults early in a run, each repaired soon."""
+    fault = st.builds(
+        Fault,
+        kind=st.sampled_from(kinds),
+        at_s=st.floats(0.0, 3e-3),
+        for_s=st.floats(1e-5, 3e-3),
+        where=st.integers(0, 3),
+    )
+    return st.lists(fault, min_size=1, max_size=3).map(tuple)
+
+
+def with_faults(case, folder, faults):
+    """Return the scenario of a case in which parts fail."""
+    scenario = build(case, folder)
+    document = scenario.document.model_copy(update={"simulation": Simulation(faults=faults)})
+    return replace(scenario, document=document)

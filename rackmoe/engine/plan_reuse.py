@@ -1,7 +1,9 @@
 """When a step is so much like the last planned one that it takes the same time."""
 
 import numpy as np
+from numpy.typing import NDArray
 
+from rackmoe.engine.expert_counts import ExpertCounts
 from rackmoe.engine.planned import PlannedStep
 from rackmoe.serving.batching import Batcher, StepBatch
 
@@ -22,13 +24,34 @@ class StepMemory:
     ----------
     tolerance_frac : float
         Largest relative difference of both sums; 0 plans every step.
+    experts : ExpertCounts, optional
+        Gets the assignments of a plan again for every further step that it stands for.
     """
 
-    def __init__(self, tolerance_frac: float) -> None:
+    def __init__(self, tolerance_frac: float, *, experts: ExpertCounts | None = None) -> None:
         self._tolerance_frac = tolerance_frac
+        self._experts = experts
+        self._before: NDArray[np.int64] | None = None
+        self._counts: NDArray[np.int64] | None = None
         self._plan: PlannedStep | None = None
         self._planned = (0, 0)
         self._n_reuses = 0
+
+    def begin(self) -> None:
+        """Take note that a step is about to be planned."""
+        if self._tolerance_frac and self._experts is not None:
+            self._before = self._experts.total.copy()
+
+    def count(self, n_steps: int) -> None:
+        """Book the assignments of further steps that the remembered plan stands for.
+
+        Parameters
+        ----------
+        n_steps : int
+            Steps beyond the one that was planned.
+        """
+        if self._experts is not None and self._counts is not None and n_steps:
+            self._experts.total += n_steps * self._counts
 
     def keep(self, plan: PlannedStep) -> None:
         """Remember a plan.
@@ -41,6 +64,8 @@ class StepMemory:
         if self._tolerance_frac and not plan.batch.chunks:
             self._plan = plan
             self._planned = _sums(plan.batch)
+            if self._experts is not None and self._before is not None:
+                self._counts = self._experts.total - self._before
             self._n_reuses = 0
 
     def forget(self) -> None:
@@ -67,6 +92,7 @@ class StepMemory:
             if abs(now - planned) > self._tolerance_frac * planned:
                 return None
         self._n_reuses += 1
+        self.count(1)
         return plan
 
     def n_repeats(self, batch: StepBatch, *, batcher: Batcher) -> int:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from rackmoe.engine.pipeline import StageShape
+from rackmoe.engine.plan_reuse import StepMemory
 from rackmoe.engine.step import StepLaw
 from rackmoe.model.memory import MemoryPlan
 from rackmoe.records import Pool as PoolRole
@@ -45,3 +46,7 @@ class PoolPlan:
     step_tolerance_frac: float = 0.0
     speculation: Speculation | None = None
     stages: StageShape | None = None
+
+    def new_memory(self) -> StepMemory:
+        """Return what a replica remembers of its last planned step: nothing yet."""
+        return StepMemory(self.step_tolerance_frac, experts=self.law.experts)

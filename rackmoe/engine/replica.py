@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from rackmoe.engine.clock import now_ps, to_ps, to_s
 from rackmoe.engine.ledger import NEVER, Ledger
 from rackmoe.engine.pipeline import Stages
-from rackmoe.engine.plan_reuse import StepMemory
 from rackmoe.engine.planned import PlannedStep
 from rackmoe.engine.pool_plan import PoolPlan
 from rackmoe.engine.step_detail import StepDetail
@@ -100,7 +99,7 @@ class Replica:
         self._last_end = NEVER
         self._joining: list[tuple[int, int]] = []
         self._plan_of_pool = plan
-        self.memory = StepMemory(plan.step_tolerance_frac)
+        self.memory = plan.new_memory()
         self._prompts: dict[int, None] = {}
         self._repaired = env.event()
         self._speculation = plan.speculation
@@ -205,7 +204,7 @@ class Replica:
         cache = None if self._new_cache is None else self._new_cache()
         self.batcher = Batcher(self._plan_of_pool.limits, cache=cache)
         self.batcher.priorities = priorities
-        self.memory = StepMemory(self._plan_of_pool.step_tolerance_frac)
+        self.memory = self._plan_of_pool.new_memory()
         self.is_up = False
         self.process.interrupt("failed")
         return lost
@@ -282,6 +281,7 @@ class Replica:
             if known is not None:
                 return replace(known, batch=batch)
         law, running = self._law, self.batcher.running
+        self.memory.begin()
         plan = law.plan(batch, running=running, slowdown=self._slowdown, tier=tier)
         if self._slowdown is None:
             self.memory.keep(plan)
@@ -302,8 +302,7 @@ class Replica:
     def _sleep(self, plan: PlannedStep) -> Generator[simpy.Event, Any, PlannedStep]:
         """Wait for the planned step; when a capacity changes, keep what is done, plan the rest."""
         env = self._env
-        started = now_ps(env)
-        history = self._slowdown
+        started, history = now_ps(env), self._slowdown
         if self.stages is not None:
             plan = self.stages.enter(plan, now_ps=started)
         self._is_asleep = True
@@ -337,6 +336,7 @@ class Replica:
             n_steps = max(1, -(-(now_ps(env) - started) // one))
             yield env.timeout(started + n_steps * one - now_ps(env))
         self._is_repeating = False
+        self.memory.count(n_steps - 1)
         return n_steps
 
     def _changed(self, history: Slowdown | None, now_s: float) -> Slowdown:

@@ -22,6 +22,19 @@ def test_experts_compute_top_k_assignments_for_every_token(small_files, case):
     assert (by_layer == n_tokens * arch.moe.top_k).all()
 
 
+@settings(max_examples=10)
+@given(case=cases(step_tolerance=0.2, kv_tokens=None))
+def test_steps_that_reuse_a_plan_are_within_its_tolerance(small_files, case):
+    result = run(case, small_files)
+    steps, experts = result.to_frame("steps"), result.to_frame("experts")
+    arch = result.scenario.arch
+    by_layer = experts.groupby("layer")["n_assignments"].sum()
+    n_decoded, n_prefilled = steps["n_decode_tokens"].sum(), steps["n_prefill_tokens"].sum()
+    expected = (n_decoded + n_prefilled) * arch.moe.top_k
+    slack = case.step_tolerance / (1 - case.step_tolerance) * n_decoded * arch.moe.top_k
+    assert (by_layer - expected).abs().max() <= slack
+
+
 @pytest.mark.parametrize("shape", [Shape(attention_dp=4, ep=4, redundant_experts=4), Shape(tp=2)])
 @pytest.mark.parametrize("routing", ["uniform", "balanced"])
 @settings(max_examples=15)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import build, cases
+from strategies import build, cases, fault_lists, with_faults
 
 import rackmoe.engine.replica
 from rackmoe.serving.batching import Batcher, BatchLimits
@@ -16,8 +16,8 @@ class Auditor(Batcher):
 
     audited = None
 
-    def __init__(self, limits):
-        super().__init__(limits)
+    def __init__(self, limits, **choices):
+        super().__init__(limits, **choices)
         self.audited.append(self)
 
     def audit(self):
@@ -57,6 +57,27 @@ def test_every_block_is_held_by_one_context_or_free(small_files, case):
         simulate(build(case, small_files))
     assert len(Auditor.audited) == sum(shape.replicas for shape in case.pools)
     for batcher in Auditor.audited:
+        assert (batcher.free_blocks == batcher.limits.kv_blocks).all()
+        assert batcher.n_waiting == 0
+
+
+@settings(max_examples=14)
+@given(case=cases(kv_tokens=90) | cases(), faults=fault_lists())
+def test_failed_replicas_lose_their_blocks_and_nobody_elses(small_files, case, faults):
+    Auditor.audited, lost = [], []
+    fail = rackmoe.engine.replica.Replica.fail
+
+    def failing(replica):
+        lost.append(replica.batcher)
+        return fail(replica)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rackmoe.engine.replica, "Batcher", Auditor)
+        patch.setattr(rackmoe.engine.replica.Replica, "fail", failing)
+        simulate(with_faults(case, small_files, faults))
+    in_service = [batcher for batcher in Auditor.audited if batcher not in lost]
+    assert len(in_service) == sum(shape.replicas for shape in case.pools)
+    for batcher in in_service:
         assert (batcher.free_blocks == batcher.limits.kv_blocks).all()
         assert batcher.n_waiting == 0
 

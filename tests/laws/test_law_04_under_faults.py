@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import Case, Shape, build
+from strategies import Case, Shape, build, cases, fault_lists, with_faults
 
 from rackmoe.metrics.checks import check_requests
 from rackmoe.scenario.simulation import Fault, Simulation
@@ -47,6 +47,15 @@ def test_every_request_ends(small_files, found, case):
     check_requests(requests, n_arrived=case.requests)
     assert (requests["state"] == "done").all()
     assert not np.isnan(requests["last_token_s"]).any()
+
+
+@settings(max_examples=14)
+@given(case=cases(), found=fault_lists())
+def test_whatever_the_scenario_every_request_ends(small_files, case, found):
+    result = simulate(with_faults(case, small_files, found))
+    requests = result.to_frame("requests")
+    check_requests(requests, n_arrived=case.requests)
+    assert set(requests["state"]) <= {"done", "rejected"}
 
 
 def test_a_failed_tray_takes_its_replicas_out(small_files):

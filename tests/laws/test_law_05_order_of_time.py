@@ -2,7 +2,10 @@
 
 import numpy as np
 from hypothesis import given, settings
-from strategies import cases, run
+from strategies import cases, fault_lists, run, with_faults
+
+from rackmoe.metrics.checks import check_requests, check_steps
+from rackmoe.simulation import simulate
 
 _STAGES = ("arrival_s", "scheduled_s", "prefill_end_s", "first_token_s", "last_token_s")
 
@@ -37,3 +40,16 @@ def test_steps_of_a_replica_follow_each_other(small_files, case):
         return
     ends_s = (steps["start_s"] + steps["duration_s"]).to_numpy()
     assert (np.diff(ends_s) >= -1e-12 * ends_s[1:]).all(), "rows are written as time goes on"
+
+
+@settings(max_examples=14)
+@given(case=cases(), faults=fault_lists())
+def test_the_clock_never_goes_back_when_parts_fail(small_files, case, faults):
+    result = simulate(with_faults(case, small_files, faults))
+    check_steps(result.to_frame("steps"))
+    requests = result.to_frame("requests")
+    check_requests(requests, n_arrived=case.requests)
+    done = requests[requests["state"] == "done"]
+    # a cache that is lost on its way is computed and sent again: the stages between may repeat
+    ends = done[["arrival_s", "scheduled_s", "first_token_s", "last_token_s"]]
+    assert (np.diff(ends.to_numpy(np.float64), axis=1) >= 0).all()

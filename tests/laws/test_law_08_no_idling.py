@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from strategies import cases, run
+from strategies import cases, fault_lists, run, with_faults
+
+from rackmoe.simulation import simulate
 
 _ROUNDING_S = 1e-11
 
@@ -77,3 +79,15 @@ def test_work_is_always_left_for_someone_until_all_are_served(small_files, is_sp
     holes = start_s[order][1:] > covered_s[:-1] + _ROUNDING_S
     assert not holes.any()
     assert not len(steps) or covered_s[-1] >= end_s - _ROUNDING_S
+
+
+@settings(max_examples=12)
+@given(case=cases(kv_tokens=None), faults=fault_lists(("link", "plane", "slow_link")))
+def test_slow_links_leave_no_replica_idle_beside_its_requests(small_files, case, faults):
+    """Links slow replicas down but take none out: nothing may wait for the repair."""
+    result = simulate(with_faults(case, small_files, faults))
+    steps, requests = result.to_frame("steps"), result.to_frame("requests")
+    assume((requests["n_preemptions"] == 0).all())
+    done = requests[requests["state"] == "done"]
+    since = "transfer_end_s" if case.is_split else "prefill_end_s"
+    assert_never_idle(steps, done, "decode_replica", (since, "last_token_s"))

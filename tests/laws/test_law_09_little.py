@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
-from strategies import cases, run
+from strategies import cases, fault_lists, run, with_faults
+
+from rackmoe.simulation import simulate
 
 
 @settings(max_examples=14)
@@ -17,6 +19,17 @@ def test_requests_in_system_are_rate_times_stay(small_files, case):
     rate = len(requests) / window_s
     assert summary["requests_in_system_mean"] == pytest.approx(rate * stay_s, rel=1e-9)
     assert summary["e2e_mean_s"] == pytest.approx(stay_s, rel=1e-9)
+
+
+@settings(max_examples=14)
+@given(case=cases(), faults=fault_lists())
+def test_requests_that_are_done_again_count_once(small_files, case, faults):
+    result = simulate(with_faults(case, small_files, faults))
+    requests, summary = result.to_frame("requests"), result.summary
+    assume((requests["state"] == "done").all())
+    stay_s = (requests["last_token_s"] - requests["arrival_s"]).mean()
+    rate = len(requests) / summary["window_s"]
+    assert summary["requests_in_system_mean"] == pytest.approx(rate * stay_s, rel=1e-9)
 
 
 @settings(max_examples=14)

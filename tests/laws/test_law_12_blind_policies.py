@@ -5,7 +5,7 @@ from dataclasses import astuple, replace
 import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from strategies import build, cases
+from strategies import cases, fault_lists, with_faults
 
 from rackmoe.engine.run import run_engine
 from rackmoe.scenario.traffic import build_traffic
@@ -65,10 +65,16 @@ def test_a_batcher_decides_alike_whatever_is_left_to_emit(limits, prompts, data)
     assert played(limits, prompts, first, n_steps) == played(limits, prompts, second, n_steps)
 
 
-@settings(max_examples=12)
-@given(case=cases(lengths=(40, 12), spread=(1.0, 1.0)), longer=st.integers(1, 20))
-def test_until_the_first_request_ends_longer_outputs_change_nothing(small_files, case, longer):
-    scenario = build(case, small_files)
+@settings(max_examples=16)
+@given(
+    case=cases(lengths=(40, 12), spread=(1.0, 1.0)),
+    longer=st.integers(1, 20),
+    faults=st.just(()) | fault_lists(),
+)
+def test_until_the_first_request_ends_longer_outputs_change_nothing(
+    small_files, case, longer, faults
+):
+    scenario = with_faults(case, small_files, faults)
     traffic = build_traffic(scenario.document, streams=Streams(0))
     requests = traffic.requests
     runs = [

@@ -5,7 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from rackmoe.engine.expert_counts import ExpertCounts
 from rackmoe.engine.plan_reuse import StepMemory
+from rackmoe.routing.placement import contiguous
 from rackmoe.serving.batching import Batcher, BatchLimits, StepBatch
 from rackmoe.serving.prompt_gate import PromptGate
 
@@ -111,3 +113,26 @@ def test_a_forgotten_plan_stands_for_nothing():
     memory = remembered(0.1, batch_of(10, 1000))
     memory.forget()
     assert memory.recall(batch_of(10, 1000)) is None
+
+
+def test_steps_that_reuse_a_plan_count_its_assignments_again():
+    experts = ExpertCounts(contiguous(4, n_layers=1, n_ranks=1), layer_ids=(0,))
+    experts.add(np.array([[9, 9, 9, 9]], np.int32))
+    memory = StepMemory(0.1, experts=experts)
+    memory.begin()
+    experts.add(np.array([[1, 2, 3, 4]], np.int32))
+    memory.keep(SimpleNamespace(batch=batch_of(10, 1000)))
+    assert memory.recall(batch_of(10, 1001)) is not None
+    assert experts.total.tolist() == [[11, 13, 15, 17]]
+    memory.count(2)
+    assert experts.total.tolist() == [[13, 17, 21, 25]]
+
+
+def test_without_a_tolerance_nothing_is_counted_again():
+    experts = ExpertCounts(contiguous(4, n_layers=1, n_ranks=1), layer_ids=(0,))
+    memory = StepMemory(0.0, experts=experts)
+    memory.begin()
+    experts.add(np.array([[1, 2, 3, 4]], np.int32))
+    memory.keep(SimpleNamespace(batch=batch_of(10, 1000)))
+    memory.count(0)
+    assert experts.total.tolist() == [[1, 2, 3, 4]]

@@ -19,5 +19,6 @@ def test_a_plan_is_shared_and_does_not_change(small_files):
     assert plan.pool.n_gpus == 6
     assert plan.memory.cache_bytes > 0
     assert plan.step_tolerance_frac == 0
+    assert plan.new_memory() is not plan.new_memory()
     with pytest.raises(FrozenInstanceError):
         plan.role = None

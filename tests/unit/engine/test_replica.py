@@ -54,6 +54,7 @@ def planned(batch, slowdown=None):
 @dataclass
 class Law:
     shape: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(n_gpus=1))
+    experts: None = None
     planned: int = 0
 
     def plan(self, batch, *, running, slowdown=None, tier=None):
