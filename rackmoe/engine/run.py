@@ -21,6 +21,7 @@ from rackmoe.engine.prefix_caches import install_prefix_caches
 from rackmoe.engine.rack import Rack
 from rackmoe.engine.rebalance_run import install_rebalancers
 from rackmoe.engine.replica import Replica
+from rackmoe.engine.request_warnings import request_warnings
 from rackmoe.engine.router import Router, build_router
 from rackmoe.engine.routing_drift import install_drift
 from rackmoe.engine.routing_sources import RoutingInputs
@@ -193,7 +194,12 @@ def run_engine(
         end_s=to_s(now_ps(env)),
         warnings=(
             *cache_warnings,
-            *_warnings(ledger, n_unfinished=measured.n_left),
+            *request_warnings(
+                ledger,
+                n_unfinished=measured.n_left,
+                most_kv_tokens=min(p.limits.kv_blocks * p.limits.block_tokens for p in plans),
+                max_context=scenario.arch.max_context,
+            ),
             *fabric.warnings(),
         ),
         notes=fabric.notes() | fleet.notes() | _router_note(router),
@@ -229,21 +235,6 @@ def _run_until(env: simpy.Environment, stop: simpy.Event, measured: MeasuredRequ
             f"LAW-08 at t={to_s(now_ps(env)):.6f} s: "
             f"{measured.n_left} measured requests wait, but no event is left that could serve them"
         ) from error
-
-
-def _warnings(ledger: Ledger, *, n_unfinished: int) -> tuple[str, ...]:
-    """Say what happened to requests that did not get all their tokens."""
-    found = {
-        "measured requests had not ended when the run stopped, so their latencies are missing; "
-        "lower the arrival rate or lengthen the window": n_unfinished,
-        "requests were rejected: their context never fits the KV memory of a rank": (
-            ledger.n_rejected
-        ),
-        "requests ended before their last token: their context outgrew the KV memory": (
-            ledger.n_cut_short
-        ),
-    }
-    return tuple(f"{n} {what}" for what, n in found.items() if n)
 
 
 def _ended(

@@ -40,8 +40,11 @@ def chosen_names(document: Document, *, names: tuple[str, ...]) -> list[str]:
         Those with a value that is neither nothing nor false nor empty.
     """
     fields = {str(info.alias): name for name, info in type(document).model_fields.items()}
-    empty: tuple[object, ...] = (None, False, ())
-    return [name for name in names if getattr(document, fields[name]) not in empty]
+    values = {name: getattr(document, fields[name]) for name in names}
+    # a number that is zero was given, and is to be told that it is zero
+    return [
+        name for name, value in values.items() if value not in (None, ()) and value is not False
+    ]
 
 
 class BurstyGaps(Document):
@@ -156,6 +159,9 @@ class Arrivals(Document):
         if len(chosen) != 1:
             what = " and ".join(chosen) or "none"
             raise ValueError(f"{what} given; write exactly one of {', '.join(_WAYS)}")
+        rate = self.poisson_requests_per_s
+        if rate is not None and rate <= 0.0:
+            raise ValueError(f"poisson: {rate:g} /s; nobody would ever come; write more than 0")
         if self.burst_cv is not None and self.poisson_requests_per_s is None:
             raise ValueError("burst_cv goes with poisson only; remove it")
         return self

@@ -25,6 +25,11 @@ def test_each_way_stands_alone(make_document, way):
     assert not arrivals.brings_lengths
 
 
+def test_a_rate_of_zero_is_told_as_such(make_document):
+    with pytest.raises(ConfigError, match=r"poisson: 0 /s; nobody would ever come"):
+        make_document(arrivals="  arrivals: {poisson: 0 /s}")
+
+
 @pytest.mark.parametrize("way", sorted(set(WAYS) - {"poisson"}))
 def test_two_ways_contradict_each_other(make_document, way):
     with pytest.raises(ConfigError, match=r"and .* given; write exactly one of closed_loop"):

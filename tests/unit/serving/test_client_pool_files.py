@@ -63,6 +63,32 @@ def test_the_shipped_pool_is_a_day_of_deepseek() -> None:
     assert len(hour) == pytest.approx(expected, rel=0.05)
 
 
+def test_mean_lengths_of_the_shipped_pool_depend_on_how_windows_are_weighted() -> None:
+    pool = load_client_pool(
+        shipped_folder("scenarios/traces/requests") / "servegen_deepseek-r1.tar.xz"
+    )
+    requests = pool.rate_requests_per_s * pool.window_s
+    by_length_window = requests.reshape(pool.n_clients, 4, -1).sum(axis=2)
+    for histograms, by_requests, by_client in (
+        (pool.input_tokens, 1268.2, 1595.6),
+        (pool.output_tokens, 1527.4, 1689.7),
+    ):
+        ends = histograms.offsets[1:]
+        is_known = (~histograms.is_empty).reshape(pool.n_clients, 4)
+        chance = np.diff(histograms.levels, prepend=0.0)
+        # levels start again at the number of each histogram
+        starts = histograms.offsets[:-1][~histograms.is_empty]
+        numbers = np.flatnonzero(~histograms.is_empty)
+        chance[starts] = histograms.levels[starts] - numbers
+        sums = np.concatenate(([0.0], np.cumsum(chance * histograms.values)))
+        means = (sums[ends] - sums[histograms.offsets[:-1]]).reshape(pool.n_clients, 4)
+        came = by_length_window * is_known
+        assert came.sum() == by_length_window.sum(), "requests come where lengths are known"
+        assert (came * means).sum() / came.sum() == pytest.approx(by_requests, abs=0.1)
+        alike = requests.sum(axis=1, keepdims=True) * is_known
+        assert (alike * means).sum() / alike.sum() == pytest.approx(by_client, abs=0.1)
+
+
 def broken(tmp_path: Path, **changes: str) -> Path:
     names = {"trace": "pool/chunk-3-trace.csv", "dataset": "pool/chunk-3-dataset.json"}
     return write(tmp_path, FILES | {names[kind]: text for kind, text in changes.items()})
