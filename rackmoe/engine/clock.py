@@ -5,7 +5,7 @@ import math
 import simpy
 from simpy.events import EventPriority
 
-from rackmoe.network.flow_table import PS_PER_S
+from rackmoe.network.flow_updates import PS_PER_S
 
 __all__ = ["PICOSECONDS_PER_S", "LateEvent", "now_ps", "to_ps", "to_s"]
 

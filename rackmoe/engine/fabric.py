@@ -13,7 +13,8 @@ from rackmoe.engine.clock import LateEvent
 from rackmoe.errors import CapacityError, InvariantError, TopologyError
 from rackmoe.network.arbitration import Arbitration, TrafficClass
 from rackmoe.network.flow_solve import RateSolver
-from rackmoe.network.flow_table import (
+from rackmoe.network.flow_table import FlowTable
+from rackmoe.network.flow_updates import (
     CAPACITY,
     IS_WATCHED,
     LINK_RATE,
@@ -21,7 +22,6 @@ from rackmoe.network.flow_table import (
     N_ON,
     NEVER_PS,
     RESERVED,
-    FlowTable,
 )
 
 __all__ = ["Fabric", "LinkCounters", "Transfer"]
@@ -57,10 +57,13 @@ class LinkCounters:
         Bytes by class, in the order of `TrafficClass`. [B]
     busy_s : ndarray of shape (n_links,)
         Time with at least one transfer. [s]
+    class_busy_s : ndarray of shape (n_classes, n_links)
+        Time with at least one transfer of each class. [s]
     """
 
     moved_bytes: NDArray[np.float64]
     busy_s: NDArray[np.float64]
+    class_busy_s: NDArray[np.float64]
 
 
 class Fabric:
@@ -323,6 +326,7 @@ class Fabric:
         return LinkCounters(
             moved_bytes=self._table.moved_until_bytes(now_ps),
             busy_s=self._table.busy_until_s(now_ps),
+            class_busy_s=self._table.class_busy_until_s(now_ps),
         )
 
     def _checked_path(self, links: tuple[int, ...]) -> NDArray[np.int64]:

@@ -176,6 +176,12 @@ class Interconnect:
         by_class[0] += self._collective_bytes
         moved = by_class.sum(axis=0)
         busy_s = np.minimum(counters.busy_s + self._collective_s, end_s)
+        class_s = counters.class_busy_s
+        class_s[0] += self._collective_s
+        others = [c for c in range(len(_CLASSES)) if c not in {0, _KV, _EXPERT}]
+        by_name_s = np.minimum(
+            [class_s[0], class_s[_KV], class_s[_EXPERT], class_s[others].sum(axis=0)], end_s
+        )
         p99 = self.load.p99_bytes_per_s(now) / self.peak_bytes_per_s
         for tier, name in _TIERS.items():
             pairs = getattr(self.links, name).T
@@ -200,6 +206,7 @@ class Interconnect:
                         float(moved[pair].max()) / peak / end_s,
                         float(p99[pair].max()),
                         float(busy_s[pair].max()),
+                        *by_name_s[:, pair].max(axis=1).tolist(),
                     )
                 )
 

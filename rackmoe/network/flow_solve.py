@@ -7,7 +7,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from rackmoe.network.arbitration import Arbitration
-from rackmoe.network.flow_table import (
+from rackmoe.network.flow_table import FlowTable
+from rackmoe.network.flow_updates import (
     AFTER,
     CAPACITY,
     CLASS,
@@ -26,7 +27,6 @@ from rackmoe.network.flow_table import (
     RESERVED,
     SINCE_PS,
     WEIGHT,
-    FlowTable,
 )
 from rackmoe.network.sharing import TIE_FRAC
 

@@ -1,34 +1,35 @@
-"""The state of flows that start and finish on shared links, and its compiled updates."""
+"""The state of flows that start and finish on shared links."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["MAX_HOPS", "NEVER_PS", "PS_PER_S", "FlowTable"]
+from rackmoe.network.flow_updates import (
+    BUSY_S,
+    BUSY_SINCE_PS,
+    CAPACITY,
+    CLASS,
+    CLASS_ON,
+    CLASS_SINCE_PS,
+    FIRST,
+    LEFT,
+    LINK_MARK,
+    MAX_HOPS,
+    N_HOPS,
+    N_ON,
+    PS_PER_S,
+    RATE,
+    SINCE_PS,
+    SIZE,
+    admit_flow,
+    pop_due_flows,
+    remove_flow,
+)
 
-MAX_HOPS = 8
-"""Links on the path of one flow, at most."""
-
-NEVER_PS = np.iinfo(np.int64).max
-"""Finish of a flow that has no rate. [ps]"""
-
-PS_PER_S = 1e12
-"""Picoseconds in a second."""
-
-# rows of link_values: capacity, capacity kept from flows, total rate, busy time closed so far
-CAPACITY, RESERVED, LINK_RATE, BUSY_S = range(4)
-# rows of link_counts: first crossing, flows, start of the busy time, component mark, watched
-FIRST, N_ON, BUSY_SINCE_PS, LINK_MARK, IS_WATCHED = range(5)
-# rows of flow_values: bytes left when the rate was last set, rate, weight, size
-LEFT, RATE, WEIGHT, SIZE = range(4)
-# rows of flow_counts: when the rate was last set, finish, class, hops, place in active, mark
-SINCE_PS, FINISH_PS, CLASS, N_HOPS, PLACE, FLOW_MARK = range(6)
-# rows of chain: the crossing after and before each crossing of the same link
-AFTER, BEFORE = range(2)
+__all__ = ["FlowTable"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,6 +54,10 @@ class FlowTable:
         Slots in use; the last element is their number.
     moved_bytes : ndarray of shape (n_classes, n_links)
         Bytes of the flows that have left the table. [B]
+    class_counts : ndarray of shape (2, n_classes, n_links)
+        Rows CLASS_ON, CLASS_SINCE_PS.
+    class_busy_s : ndarray of shape (n_classes, n_links)
+        Time with flows of a class, closed so far. [s]
     """
 
     link_values: NDArray[np.float64]
@@ -63,6 +68,8 @@ class FlowTable:
     chain: NDArray[np.int64]
     active: NDArray[np.int64]
     moved_bytes: NDArray[np.float64]
+    class_counts: NDArray[np.int64]
+    class_busy_s: NDArray[np.float64]
 
     @classmethod
     def of_links(
@@ -94,6 +101,8 @@ class FlowTable:
             chain=np.full((2, n_slots * MAX_HOPS), -1, np.int64),
             active=np.zeros(n_slots + 1, np.int64),
             moved_bytes=np.zeros((n_classes, n_links)),
+            class_counts=np.zeros((2, n_classes, n_links), np.int64),
+            class_busy_s=np.zeros((n_classes, n_links)),
         )
 
     @property
@@ -144,7 +153,7 @@ class FlowTable:
         now_ps : int
             Time. [ps]
         """
-        _admit(
+        admit_flow(
             slot,
             path,
             n_bytes,
@@ -152,6 +161,7 @@ class FlowTable:
             klass,
             now_ps,
             self.link_counts,
+            self.class_counts,
             self.flow_values,
             self.flow_counts,
             self.hops,
@@ -169,11 +179,13 @@ class FlowTable:
         now_ps : int
             Time. [ps]
         """
-        _remove(
+        remove_flow(
             slot,
             now_ps,
             self.link_values,
             self.link_counts,
+            self.class_counts,
+            self.class_busy_s,
             self.flow_values,
             self.flow_counts,
             self.hops,
@@ -198,10 +210,12 @@ class FlowTable:
             Earliest finish of the others at their present rates. [ps]
         """
         due = np.empty(self.active[-1], np.int64)
-        n_due, next_ps = _pop_due(
+        n_due, next_ps = pop_due_flows(
             now_ps,
             self.link_values,
             self.link_counts,
+            self.class_counts,
+            self.class_busy_s,
             self.flow_values,
             self.flow_counts,
             self.hops,
@@ -265,123 +279,19 @@ class FlowTable:
         is_busy = self.link_counts[N_ON] > 0
         return np.asarray(self.link_values[BUSY_S] + np.where(is_busy, open_s, 0.0))
 
+    def class_busy_until_s(self, now_ps: int) -> NDArray[np.float64]:
+        """Return the time in which each link had at least one flow of each class.
 
-@njit(cache=True)
-def _admit(
-    f: int,
-    path: NDArray[np.int64],
-    n_bytes: float,
-    weight: float,
-    traffic_class: int,
-    now_ps: int,
-    link_counts: NDArray[np.int64],
-    flow_values: NDArray[np.float64],
-    flow_counts: NDArray[np.int64],
-    hops: NDArray[np.int64],
-    chain: NDArray[np.int64],
-    active: NDArray[np.int64],
-) -> None:
-    # Put a flow into the free slot f; it has no rate before the next solve.
-    flow_values[LEFT, f] = n_bytes
-    flow_values[RATE, f] = 0.0
-    flow_values[WEIGHT, f] = weight
-    flow_values[SIZE, f] = n_bytes
-    flow_counts[SINCE_PS, f] = now_ps
-    flow_counts[FINISH_PS, f] = NEVER_PS
-    flow_counts[CLASS, f] = traffic_class
-    flow_counts[N_HOPS, f] = path.size
-    flow_counts[PLACE, f] = active[-1]
-    active[active[-1]] = f
-    active[-1] += 1
-    for j in range(path.size):
-        m = path[j]
-        crossing = f * MAX_HOPS + j
-        first = link_counts[FIRST, m]
-        hops[f, j] = m
-        chain[AFTER, crossing] = first
-        chain[BEFORE, crossing] = -1
-        if first >= 0:
-            chain[BEFORE, first] = crossing
-        link_counts[FIRST, m] = crossing
-        if link_counts[N_ON, m] == 0:
-            link_counts[BUSY_SINCE_PS, m] = now_ps
-        link_counts[N_ON, m] += 1
+        Parameters
+        ----------
+        now_ps : int
+            Time, not before the last update. [ps]
 
-
-@njit(cache=True)
-def _remove(
-    f: int,
-    now_ps: int,
-    link_values: NDArray[np.float64],
-    link_counts: NDArray[np.int64],
-    flow_values: NDArray[np.float64],
-    flow_counts: NDArray[np.int64],
-    hops: NDArray[np.int64],
-    chain: NDArray[np.int64],
-    active: NDArray[np.int64],
-    moved_bytes: NDArray[np.float64],
-) -> None:
-    # Take a flow off its links and count what it carried.
-    sent_bytes = flow_values[SIZE, f]
-    if flow_counts[FINISH_PS, f] > now_ps:
-        went_s = (now_ps - flow_counts[SINCE_PS, f]) / PS_PER_S
-        sent_bytes -= flow_values[LEFT, f] - flow_values[RATE, f] * went_s
-    for j in range(flow_counts[N_HOPS, f]):
-        m = hops[f, j]
-        crossing = f * MAX_HOPS + j
-        after, before = chain[AFTER, crossing], chain[BEFORE, crossing]
-        if after >= 0:
-            chain[BEFORE, after] = before
-        if before >= 0:
-            chain[AFTER, before] = after
-        else:
-            link_counts[FIRST, m] = after
-        moved_bytes[flow_counts[CLASS, f], m] += sent_bytes
-        link_counts[N_ON, m] -= 1
-        if link_counts[N_ON, m] == 0:
-            busy_s = (now_ps - link_counts[BUSY_SINCE_PS, m]) / PS_PER_S
-            link_values[BUSY_S, m] += busy_s
-    active[-1] -= 1
-    last = active[active[-1]]
-    active[flow_counts[PLACE, f]] = last
-    flow_counts[PLACE, last] = flow_counts[PLACE, f]
-
-
-@njit(cache=True)
-def _pop_due(
-    now_ps: int,
-    link_values: NDArray[np.float64],
-    link_counts: NDArray[np.int64],
-    flow_values: NDArray[np.float64],
-    flow_counts: NDArray[np.int64],
-    hops: NDArray[np.int64],
-    chain: NDArray[np.int64],
-    active: NDArray[np.int64],
-    moved_bytes: NDArray[np.float64],
-    due: NDArray[np.int64],
-) -> tuple[int, int]:
-    # A flow is done when the clock has reached its finish, rounded up to a whole picosecond:
-    # no tolerance in bytes, which could hang or end flows early.
-    n_due = 0
-    next_ps = NEVER_PS
-    for i in range(active[-1]):
-        f = active[i]
-        if flow_counts[FINISH_PS, f] <= now_ps:
-            due[n_due] = f
-            n_due += 1
-        else:
-            next_ps = min(next_ps, flow_counts[FINISH_PS, f])
-    for i in range(n_due):
-        _remove(
-            due[i],
-            now_ps,
-            link_values,
-            link_counts,
-            flow_values,
-            flow_counts,
-            hops,
-            chain,
-            active,
-            moved_bytes,
-        )
-    return n_due, next_ps
+        Returns
+        -------
+        ndarray of shape (n_classes, n_links)
+            Busy time. [s]
+        """
+        open_s = (now_ps - self.class_counts[CLASS_SINCE_PS]) / PS_PER_S
+        is_busy = self.class_counts[CLASS_ON] > 0
+        return np.asarray(self.class_busy_s + np.where(is_busy, open_s, 0.0))

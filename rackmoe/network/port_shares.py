@@ -13,7 +13,8 @@ from rackmoe.network.arbitration import (
     collective_capacity_bytes_per_s,
 )
 from rackmoe.network.flow_solve import RateSolver
-from rackmoe.network.flow_table import RATE, FlowTable
+from rackmoe.network.flow_table import FlowTable
+from rackmoe.network.flow_updates import RATE
 
 __all__ = ["lone_shares_bytes_per_s", "meeting_links", "solved_shares_bytes_per_s"]
 

@@ -182,6 +182,10 @@ LINK_COLUMNS = (
     _real("mean_utilization_frac", "1", "mean over the run, busier direction"),
     _real("p99_utilization_frac", "1", "99th percentile over windows of at least 1 ms, same"),
     _real("busy_s", "s", "time with exchanges plus time with transfers, at most the run"),
+    _real("collective_busy_s", "s", "time with exchanges, busier direction"),
+    _real("kv_busy_s", "s", "time with KV caches, busier direction"),
+    _real("expert_busy_s", "s", "time with experts that move, busier direction"),
+    _real("other_busy_s", "s", "time with weights and with pipeline stages, busier direction"),
 )
 
 EXPERT_COLUMNS = (

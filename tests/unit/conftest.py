@@ -53,7 +53,26 @@ def fill_records(records):
         row = (replica, pool, start, 0.2, 0.19, n_decode, n_prefill, n_decode, *parts, *work)
         records.steps.append_row(row)
     records.links.append_row(
-        (0, 0, Tier.SCALE_UP, 0, 450e9, 1e6, 1e6, 2e6, 0.0, 0.0, 0.0, 1e-6, 1e-5, 0.1)
+        (
+            0,
+            0,
+            Tier.SCALE_UP,
+            0,
+            450e9,
+            1e6,
+            1e6,
+            2e6,
+            0.0,
+            0.0,
+            0.0,
+            1e-6,
+            1e-5,
+            0.1,
+            0.1,
+            0.0,
+            0.0,
+            0.0,
+        )
     )
     for expert, count in ((0, 30), (1, 10)):
         records.experts.append_row((3, expert, expert, 0, count))

@@ -9,6 +9,7 @@ import simpy
 from rackmoe.engine.clock import to_ps
 from rackmoe.engine.interconnect import Interconnect, hot_links
 from rackmoe.hardware.profile import load_machine
+from rackmoe.network.arbitration import TrafficClass
 from rackmoe.records import Records, Tier
 
 PEAK_BYTES_PER_S = 1e9
@@ -64,6 +65,7 @@ def test_exchanges_are_written_for_the_rank_that_has_the_port():
     assert row.mean_utilization_frac == pytest.approx(0.25)
     assert row.p99_utilization_frac == pytest.approx(0.25)
     assert row.busy_s == 0.5
+    assert (row.collective_busy_s, row.kv_busy_s, row.other_busy_s) == (0.5, 0.0, 0.0)
 
 
 def test_a_port_is_not_busy_for_longer_than_the_run():
@@ -73,6 +75,21 @@ def test_a_port_is_not_busy_for_longer_than_the_run():
     (row,) = table_of(net).itertuples()
     assert (row.replica, row.rank) == (-1, -1)
     assert row.busy_s == 1.0
+
+
+def test_busy_time_is_written_for_each_class_of_traffic():
+    net = interconnect()
+    path = net.links.scale_up_path(0, destination=1)
+    rate = PEAK_BYTES_PER_S / 2
+    net.fabric.transfer(path, n_bytes=0.25 * rate, traffic_class=TrafficClass.EXPERT)
+    net.env.run(until=to_ps(0.5))
+    net.fabric.transfer(path, n_bytes=0.125 * rate, traffic_class=TrafficClass.WEIGHTS)
+    net.env.run(until=to_ps(1.0))
+    out, into = table_of(net).itertuples()
+    for row in (out, into):
+        assert row.busy_s == pytest.approx(0.375)
+        assert (row.kv_busy_s, row.collective_busy_s) == (0.0, 0.0)
+        assert (row.expert_busy_s, row.other_busy_s) == pytest.approx((0.25, 0.125))
 
 
 def test_a_nic_belongs_to_its_gpu_and_a_leaf_to_none():
@@ -100,7 +117,9 @@ def test_samples_close_together_are_left_out_unless_forced():
 def test_the_hottest_ports_come_first_and_are_ten_at_most():
     table = Records().links
     for port in range(12):
-        table.append_row((0, port, Tier.SCALE_UP, port, *(0.0,) * 7, port / 100, port / 50, 0.0))
+        table.append_row(
+            (0, port, Tier.SCALE_UP, port, *(0.0,) * 7, port / 100, port / 50, *(0.0,) * 5)
+        )
     hottest = hot_links(table)
     assert [one.name for one in hottest] == [f"scale_up {port}" for port in range(11, 1, -1)]
     assert hottest[0].mean_utilization_frac == 0.11

@@ -7,14 +7,8 @@ from hypothesis import strategies as st
 
 from rackmoe.network.arbitration import Arbitration
 from rackmoe.network.flow_solve import RateSolver
-from rackmoe.network.flow_table import (
-    CAPACITY,
-    FINISH_PS,
-    IS_WATCHED,
-    NEVER_PS,
-    RATE,
-    FlowTable,
-)
+from rackmoe.network.flow_table import FlowTable
+from rackmoe.network.flow_updates import CAPACITY, FINISH_PS, IS_WATCHED, NEVER_PS, RATE
 from rackmoe.network.sharing import FlowLinks, max_min_rates_bytes_per_s
 
 

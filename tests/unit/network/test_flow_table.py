@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from rackmoe.network.flow_table import FINISH_PS, N_ON, NEVER_PS, RATE, FlowTable
+from rackmoe.network.flow_table import FlowTable
+from rackmoe.network.flow_updates import FINISH_PS, N_ON, NEVER_PS, RATE
 
 
 @pytest.fixture
@@ -65,3 +66,12 @@ def test_growing_keeps_the_flows(table):
     assert table.link_counts[N_ON].tolist() == [1, 3, 0]
     table.remove(1, now_ps=0)
     assert table.active[: table.active[-1]].tolist() == [0, 2]
+
+
+def test_busy_time_is_counted_for_each_class(table):
+    admit(table, 0, [0, 1], klass=1, now_ps=0)
+    admit(table, 1, [0], klass=0, now_ps=2 * 10**12)
+    assert table.class_busy_until_s(3 * 10**12).tolist() == [[1.0, 0.0, 0.0], [3.0, 3.0, 0.0]]
+    table.remove(0, now_ps=4 * 10**12)
+    table.remove(1, now_ps=5 * 10**12)
+    assert table.class_busy_until_s(9 * 10**12).tolist() == [[3.0, 0.0, 0.0], [4.0, 4.0, 0.0]]
