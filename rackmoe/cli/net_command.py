@@ -87,8 +87,8 @@ def _bench_command(
     rows = bench()
     if not rows:
         raise ConfigError(
-            f"--ep: {ep}; expected a group that {family or 'a family'} can serve on {hardware};"
-            " choose smaller groups or another family"
+            f"--ep: {ep}; expected a group that {family or 'a family'} can serve on {hardware}"
+            f" with a kernel for '{operation}'; choose smaller groups, another operation or family"
         )
     unserved = [n for n in groups if all(row.n_ranks != n for row in rows)]
     echo_warnings("net bench", warnings=[f"no family serves {n} GPUs" for n in unserved])
