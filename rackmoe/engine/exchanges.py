@@ -65,11 +65,22 @@ class _GroupReduce:
         n_bytes = rows.astype(np.float64) * self._row_bytes
         return np.where(rows > 0, self._law.time_s(n_bytes), 0.0)
 
-    def sent_bytes(self, rows: float) -> float:
+    def sent_bytes(self, rows: float) -> SentBytes:
         """Return the bytes that the GPUs of the groups send for one part. [B]."""
         if self._law is None:
-            return 0.0
-        return rows * self._row_bytes * _ALL_REDUCE_PASSES * (self._law.n_ranks - 1)
+            return 0.0, 0.0
+        n_bytes = rows * self._row_bytes * _ALL_REDUCE_PASSES
+        return _ring_bytes(n_bytes, n_ranks=self._law.n_ranks, n_local=self._law.n_local)
+
+
+def _ring_bytes(n_bytes: float, *, n_ranks: int, n_local: float) -> SentBytes:
+    """Return what rings over all ranks send inside domains and between them. [B].
+
+    Laid out by rail, as `CollectiveLaw` has them: each domain gathers and reduces inside,
+    and passes a buffer on to the next one once.
+    """
+    far_bytes = n_bytes * (n_ranks / n_local - 1)
+    return n_bytes * (n_ranks - 1) - far_bytes, far_bytes
 
 
 class LocalExperts:
@@ -132,13 +143,12 @@ class ExpertReduce:
 
     def sent_bytes(self, routed: StepRouting, *, tokens: NDArray[np.int64]) -> SentBytes:  # noqa: ARG002 protocol
         """Return the bytes of two all-reduces in each layer. [B]."""
-        return 2 * self._n_layers * self._reduce.sent_bytes(float(tokens.sum())), 0.0
+        up, out = self._reduce.sent_bytes(float(tokens.sum()))
+        return 2 * self._n_layers * up, 2 * self._n_layers * out
 
     def port_bytes(self, routed: StepRouting, *, tokens: NDArray[np.int64]) -> PortBytes:
         """Return equal shares of the all-reduces. [B]."""
-        found = np.zeros((4, self._shape[1]))
-        found[:2] = self.sent_bytes(routed, tokens=tokens)[0] / self._shape[1]
-        return found
+        return _equal_shares(self.sent_bytes(routed, tokens=tokens), n_ranks=self._shape[1])
 
 
 class DispatchCombine:
@@ -199,17 +209,19 @@ class DispatchCombine:
 
     def sent_bytes(self, routed: StepRouting, *, tokens: NDArray[np.int64]) -> SentBytes:
         """Return the bytes of all dispatches, combines and all-reduces of a step. [B]."""
-        reduced = self._n_layers * self._reduce.sent_bytes(float(tokens.sum()))
+        up, out = self._reduced_bytes(float(tokens.sum()))
         if self._family is Family.ALLGATHER_REDUCESCATTER:
-            copies = len(routed.copies_out) * float(tokens.sum()) * (self._n_ranks - 1)
-            return copies * self._payload_bytes + reduced, 0.0
+            near, far = self._gathered_bytes(routed, float(tokens.sum()))
+            return near + up, far + out
         if self._family in _PER_ASSIGNMENT:
             total = float(routed.assignments_out.sum())
             remote = float(routed.remote_assignments_out.sum())
         else:
             total = float(routed.copies_out.sum())
             remote = float(routed.node_copies_out.sum())
-        return (total - remote) * self._payload_bytes + reduced, remote * self._payload_bytes
+        if self._family is Family.DEEPEP_LOW_LATENCY_RDMA:
+            remote = total
+        return (total - remote) * self._payload_bytes + up, remote * self._payload_bytes + out
 
     def port_bytes(self, routed: StepRouting, *, tokens: NDArray[np.int64]) -> PortBytes:
         """Return the bytes of all dispatches, combines and all-reduces through each port. [B].
@@ -220,13 +232,12 @@ class DispatchCombine:
         total_tokens = float(own.sum())
         found = np.zeros((4, self._n_ranks))
         if total_tokens:
-            reduced = self._n_layers * self._reduce.sent_bytes(total_tokens)
-            found[:2] = reduced / total_tokens * own
+            up, over = self._reduced_bytes(total_tokens)
+            found[:2] = up / total_tokens * own
+            found[2:] = over / total_tokens * own
         if self._family is Family.ALLGATHER_REDUCESCATTER:
-            # rings and switches load all ports alike
-            copies = len(routed.copies_out) * total_tokens * (self._n_ranks - 1)
-            found[:2] += copies * self._payload_bytes / self._n_ranks
-            return found
+            gathered = self._gathered_bytes(routed, total_tokens)
+            return found + _equal_shares(gathered, n_ranks=self._n_ranks)
         if self._family in _PER_ASSIGNMENT:
             out, into = routed.assignments_out.sum(axis=0), routed.assignments_in.sum(axis=0)
             far = routed.remote_assignments_out, routed.remote_assignments_in
@@ -235,9 +246,27 @@ class DispatchCombine:
             far = routed.node_copies_out, routed.node_copies_in
         dispatch, combine = self._payloads_bytes
         far_out, far_in = far[0].sum(axis=0), far[1].sum(axis=0)
+        if self._family is Family.DEEPEP_LOW_LATENCY_RDMA:
+            far_out, far_in = out, into
         out, into = out - far_out, into - far_in
-        found[2] = dispatch * far_out + combine * far_in
-        found[3] = dispatch * far_in + combine * far_out
+        found[2] += dispatch * far_out + combine * far_in
+        found[3] += dispatch * far_in + combine * far_out
         found[0] += dispatch * out + combine * into
         found[1] += dispatch * into + combine * out
         return found
+
+    def _reduced_bytes(self, n_tokens: float) -> SentBytes:
+        """Return what the all-reduces within attention groups send. [B]."""
+        up, out = self._reduce.sent_bytes(n_tokens)
+        return self._n_layers * up, self._n_layers * out
+
+    def _gathered_bytes(self, routed: StepRouting, n_tokens: float) -> SentBytes:
+        """Return what all-gathers and reduce-scatters of all tokens send. [B]."""
+        n_bytes = len(routed.copies_out) * n_tokens * self._payload_bytes
+        n_local = self._n_ranks / self.traffic.n_domains
+        return _ring_bytes(n_bytes, n_ranks=self._n_ranks, n_local=n_local)
+
+
+def _equal_shares(sent: SentBytes, *, n_ranks: int) -> NDArray[np.float64]:
+    """Return the bytes of rings and switches, which load all ports alike. [B]."""
+    return np.repeat(np.array(sent) / n_ranks, 2)[:, None] * np.ones(n_ranks)

@@ -40,8 +40,8 @@ class PairTraffic:
     ) -> None:
         self.family = family
         self.n_ranks = n_ranks
-        self._n_domains = -(-n_ranks // domain_ranks)
-        self._port_frac = port_frac if self._n_domains > 1 else 1.0
+        self.n_domains = -(-n_ranks // domain_ranks)
+        self._port_frac = port_frac if self.n_domains > 1 else 1.0
         self._apart = 1.0 - np.eye(n_ranks)
         rank = np.arange(n_ranks)
         self._is_far = rank[:, None] // domain_ranks != rank // domain_ranks
@@ -106,7 +106,7 @@ class PairTraffic:
 
     def _kinds(self) -> tuple[tuple[str, float, Floats], ...]:
         """Return the kinds of ports: time of a copy, and the pairs that use them."""
-        is_one = self._n_domains == 1
+        is_one = self.n_domains == 1
         if self.family is Family.DEEPEP_LOW_LATENCY_RDMA:
             return (("nic", 1.0, self._apart),)
         if self.family is Family.DEEPEP_NORMAL:
@@ -127,7 +127,7 @@ class PairTraffic:
             return PortCopies(port=(routed.assignments_out, routed.assignments_in), nic=None)
         if self.family is None or self.family is Family.NCCL_ALLTOALL:
             return PortCopies(port=(routed.copies_out, routed.copies_in), nic=None)
-        return family_copies(self.family, traffic=routed, n_domains=self._n_domains)
+        return family_copies(self.family, traffic=routed, n_domains=self.n_domains)
 
 
 def _completed(followed: Floats, mask: Floats, out: Floats, into: Floats) -> Floats:

@@ -10,13 +10,15 @@ from rackmoe.network.traffic import PortTimes
 from rackmoe.routing.step import StepRouting
 
 TOKENS = np.array([3, 0])
+SMALL = {"n_layers": 1, "n_experts": 4, "n_ranks": 4}
 
 
 class Reduce:
     """An all-reduce that takes 1 s and 1 s per byte."""
 
-    def __init__(self, n_ranks):
+    def __init__(self, n_ranks, n_local=None):
         self.n_ranks = n_ranks
+        self.n_local = n_local or n_ranks
 
     def time_s(self, n_bytes):
         return 1.0 + np.asarray(n_bytes)
@@ -46,15 +48,15 @@ def routed(n_ranks=2):
     return step
 
 
-def build(family, *, tp=1, n_ranks=2, exchange=None):
+def build(family, *, tp=1, n_ranks=2, exchange=None, n_local=None):
     return DispatchCombine(
         exchange or Told(),
         tp=tp,
-        reduce_law=Reduce(tp) if tp > 1 else None,
+        reduce_law=Reduce(tp, n_local) if tp > 1 else None,
         payload_bytes=(4.0, 6.0),
         hidden=5,
         n_layers=3,
-        traffic=PairTraffic(family, n_ranks=n_ranks, domain_ranks=n_ranks),
+        traffic=PairTraffic(family, n_ranks=n_ranks, domain_ranks=n_local or n_ranks),
     )
 
 
@@ -110,6 +112,8 @@ def test_split_experts_exchange_by_tokens_alone():
         # 2 ranks x 6 assignments, of which 2 x 2 leave the node, 10 B each
         (Family.DEEPEP_LOW_LATENCY, (80.0, 40.0)),
         (Family.IDEAL, (80.0, 40.0)),
+        # everything over the NICs
+        (Family.DEEPEP_LOW_LATENCY_RDMA, (0.0, 120.0)),
         # 2 ranks x 4 copies, of which 2 x 1 leave the node
         (Family.DEEPEP_NORMAL, (60.0, 20.0)),
         (Family.NVLINK_ONE_SIDED, (60.0, 20.0)),
@@ -144,4 +148,33 @@ def test_port_bytes_add_up_to_the_sent_bytes():
     exchanges = build(Family.ALLGATHER_REDUCESCATTER, tp=2, n_ranks=4)
     up, out = exchanges.sent_bytes(routed(4), tokens=TOKENS)
     found = exchanges.port_bytes(routed(4), tokens=TOKENS)
+    assert found.sum(axis=1).tolist() == pytest.approx([up, up, out, out])
+
+
+def test_tensor_parallel_bytes_between_domains_cross_the_nics():
+    tokens = np.array([3])
+    exchanges = ExpertReduce(Reduce(4, n_local=2), hidden=5, n_layers=3, n_moe_layers=2)
+    up, out = exchanges.sent_bytes(routed(4), tokens=tokens)
+    # 6 all-reduces of 30 B, two passes: once between 2 domains, and 2 x (2 - 1) inside them
+    assert (up, out) == (6 * 2 * 2 * 30, 6 * 2 * 30)
+    found = exchanges.port_bytes(routed(4), tokens=tokens)
+    assert found.tolist() == [[up / 4] * 4, [up / 4] * 4, [out / 4] * 4, [out / 4] * 4]
+
+
+def test_reductions_of_groups_over_domains_cross_the_nics():
+    exchanges = build(Family.DEEPEP_NORMAL, tp=4, n_ranks=4, n_local=2)
+    tokens = np.array([3])
+    up, out = exchanges.sent_bytes(StepRouting.zeros(**SMALL), tokens=tokens)
+    assert (up, out) == (3 * 30 * 2 * 2, 3 * 30 * 2)
+    found = exchanges.port_bytes(StepRouting.zeros(**SMALL), tokens=tokens)
+    assert found.sum(axis=1).tolist() == pytest.approx([up, up, out, out])
+
+
+def test_gathers_over_domains_cross_the_nics_once():
+    exchanges = build(Family.ALLGATHER_REDUCESCATTER, n_ranks=4, n_local=2)
+    tokens = np.array([3, 3, 3, 3])
+    up, out = exchanges.sent_bytes(StepRouting.zeros(**SMALL), tokens=tokens)
+    # 12 tokens of 10 B to 3 others, one of the 3 passes between the domains
+    assert (up, out) == (240.0, 120.0)
+    found = exchanges.port_bytes(StepRouting.zeros(**SMALL), tokens=tokens)
     assert found.sum(axis=1).tolist() == pytest.approx([up, up, out, out])
