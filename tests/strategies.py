@@ -138,6 +138,7 @@ class Case:
     model: str = "latent"
     backend: str = "ideal"
     hardware: str = "gb200_nvl72"
+    n_units: int = 2
     policy: str = "mixed"
     group_choice: str = "shortest_queue"
     pools: tuple[Shape, ...] = (Shape(),)
@@ -215,7 +216,7 @@ def _document(case, folder, overrides):
         {
             "schema": "rackmoe/scenario/1",
             "title": "a small random case",
-            "hardware": {"profile": case.hardware, amount: 2, "overrides": overrides},
+            "hardware": {"profile": case.hardware, amount: case.n_units, "overrides": overrides},
             "model": {"name": str(write_model(case.model, folder))},
             "backend": str(_write_backend(case, folder)),
             "deployment": pools,

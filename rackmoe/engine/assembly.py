@@ -1,5 +1,6 @@
 """The replicas of a scenario, built from its laws and put on the clock."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -138,6 +139,7 @@ def build_replicas(
     ledger: Ledger,
     steps: Table,
     hooks: ReplicaHooks,
+    places: Sequence[int] | None = None,
 ) -> list[Replica]:
     """Put the replicas of all pools on the clock.
 
@@ -153,6 +155,8 @@ def build_replicas(
         Where steps are written.
     hooks : ReplicaHooks
         What replicas tell the rest of the rack.
+    places : sequence of int, optional
+        First GPU of each replica; one after the other by default.
 
     Returns
     -------
@@ -160,20 +164,20 @@ def build_replicas(
         In the order of the pools, one number after the other.
     """
     replicas: list[Replica] = []
-    first_gpu = 0
+    next_gpu = 0
     for plan in plans:
         for number in range(plan.pool.replicas * plan.pool.pp):
             replica = Replica(
                 env,
                 index=len(replicas),
                 plan=plan,
-                first_gpu=first_gpu,
+                first_gpu=next_gpu if places is None else places[len(replicas)],
                 ledger=ledger,
                 steps=steps,
                 hooks=hooks,
             )
             replicas.append(replica)
-            first_gpu += plan.pool.n_gpus_per_stage
+            next_gpu += plan.pool.n_gpus_per_stage
             if plan.stages is not None and number % plan.pool.pp == plan.pool.pp - 1:
                 join_stages(replicas[-plan.pool.pp :], shape=plan.stages)
     return replicas

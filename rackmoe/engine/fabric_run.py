@@ -7,6 +7,7 @@ import simpy
 
 from rackmoe.engine.audit import Audit
 from rackmoe.engine.faults import Faults, Service
+from rackmoe.engine.gpu_places import replica_places, straddles
 from rackmoe.engine.interconnect import Interconnect
 from rackmoe.engine.kv_links import build_kv_links
 from rackmoe.engine.planned import PlannedStep
@@ -46,6 +47,8 @@ class FabricRun:
         Moves bytes beside the exchanges: caches, experts, weights.
     kv : KvLinks or None
         The way of the KV caches; None if the pools are aggregated.
+    places : tuple of int
+        First GPU of each replica.
     ports : tuple of ReplicaPorts
         Ports of each replica.
     """
@@ -55,7 +58,17 @@ class FabricRun:
     ) -> None:
         self._scenario = scenario
         self._plans = plans
-        n_gpus = sum(plan.pool.n_gpus for plan in plans)
+        pools = [plan.pool for plan in plans]
+        sizes = [one.n_gpus_per_stage for one in pools for _ in range(one.replicas * one.pp)]
+        domain = scenario.machine.scale_up.domain_gpus
+        self.places = replica_places(sizes, domain_gpus=domain, n_gpus=scenario.n_gpus)
+        ends = [first + size for first, size in zip(self.places, sizes, strict=True)]
+        self._straddling = tuple(
+            index
+            for index, (first, size) in enumerate(zip(self.places, sizes, strict=True))
+            if straddles(first, size=size, domain_gpus=domain)
+        )
+        n_gpus = max(ends)
         self.net = Interconnect(env, machine=scenario.machine, n_gpus=n_gpus)
         self.shipments = Shipments(self.net, machine=scenario.machine)
         self.kv = build_kv_links(scenario, shipments=self.shipments)
@@ -132,9 +145,13 @@ class FabricRun:
 
     def warnings(self) -> tuple[str, ...]:
         """Return where the closed forms of the run are known to fall short."""
+        found = [
+            f"replica {index} straddles two scale-up domains, as no one has room for it; its "
+            "exchanges are priced as if it were in one"
+            for index in self._straddling
+        ]
         if self._scenario.document.simulation.fidelity != "auto":
-            return ()
-        found: list[str] = []
+            return tuple(found)
         if self._validity.n_network_bound:
             found.append(
                 f"{self._validity.n_network_bound} steps of two micro-batches waited for the "

@@ -141,7 +141,14 @@ def run_engine(
         is_prefilled=scenario.document.workload.is_prefilled,
         router=router,
     )
-    replicas = build_replicas(env, plans=plans, ledger=ledger, steps=records.steps, hooks=rack)
+    replicas = build_replicas(
+        env,
+        plans=plans,
+        ledger=ledger,
+        steps=records.steps,
+        hooks=rack,
+        places=fabric.places,
+    )
     rack.install(replicas)
     rack.swap = build_swap(scenario, shipments=fabric.shipments, plans=plans)
     fleet = FleetRun(

@@ -1,5 +1,6 @@
 """How the fabric of a run is put together, and what it says afterwards."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -142,3 +143,20 @@ def test_faults_of_a_scenario_are_put_on_the_clock(small_files):
     assert made.fabric.notes()["faults"].startswith("0 faults; replicas out of service for 0 s")
     with pytest.raises(ConfigError, match=r"faults\.0\.where: 999"):
         Attached(scenario_of(small_files, faults=(bad,)))
+
+
+def test_replicas_without_room_in_one_domain_are_warned_of(small_files):
+    crowded = (
+        Shape(attention_dp=6, ep=6, redundant_experts=2, replicas=2),
+        Shape(attention_dp=4, ep=4),
+    )
+    scenario = scenario_of(small_files, pools=crowded)
+    plans = [SimpleNamespace(pool=pool) for pool in scenario.document.deployment.pools.values()]
+    up = replace(scenario.machine.scale_up, domain_gpus=8)
+    small = replace(scenario, machine=replace(scenario.machine, scale_up=up))
+    fabric = FabricRun(simpy.Environment(initial_time=0), scenario=small, plans=plans)
+    assert fabric.places == (0, 6, 12)
+    assert [one.split(",")[0] for one in fabric.warnings()] == [
+        "replica 1 straddles two scale-up domains"
+    ]
+    assert FabricRun(simpy.Environment(), scenario=scenario, plans=plans).warnings() == ()

@@ -8,51 +8,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from strategies import Case, Shape, build
+from run_cases import case, exchange_s, run
+from strategies import Shape
 
-from rackmoe.scenario.resolved import resolve_scenario
-from rackmoe.scenario.simulation import Fault, Simulation
-from rackmoe.scenario.workload import Routing
-from rackmoe.simulation import simulate
+from rackmoe.scenario.simulation import Fault
 
 MEDIAN, WORST = 0.01, 0.05
-PORT_GB_PER_S = {"gb200_nvl72": 9.0, "hgx_h200": 4.5}
 
 
-def case(hardware, n_gpus, *, two_batch=False, **values):
-    up = PORT_GB_PER_S[hardware]
-    return Case(
-        **{
-            "hardware": hardware,
-            "pools": (Shape(attention_dp=n_gpus, ep=n_gpus, two_batch_overlap=two_batch),),
-            "max_batch": 64,
-            "max_tokens": 4096,
-            "lengths": (64, 6),
-            "requests": 48 * n_gpus,
-            "overrides": (
-                ("scale_up.link_bandwidth", f"{up / 18} GB/s"),
-                ("scale_up.gpu_bandwidth", f"{up} GB/s"),
-            ),
-            **values,
-        }
-    )
-
-
-def run(made, folder, *, source=None, **simulation):
-    scenario = build(made, folder)
-    workload = scenario.document.workload
-    if source is not None:
-        routing = Routing(generator="deepseek_chat", source=source, tokens=1024)
-        workload = workload.model_copy(update={"routing": routing})
-    document = scenario.document.model_copy(
-        update={"simulation": Simulation(**simulation), "workload": workload}
-    )
-    return simulate(resolve_scenario(document, name="case"), seed=0)
-
-
-def step_s(result, pool=None):
-    steps = result.to_frame("steps")
-    return (steps if pool is None else steps[steps["pool"] == pool])["duration_s"].to_numpy()
+def step_s(result):
+    return result.to_frame("steps")["duration_s"].to_numpy()
 
 
 # 16 GPUs of HGX are two domains
@@ -65,9 +30,7 @@ def test_steps_of_a_run_agree_at_all_tiers(small_files, hardware, n_gpus, two_ba
         tier: run(made, small_files, source=source, fidelity=tier)
         for tier in ("plan", "flow", "packet")
     }
-    exchange = found["plan"].to_frame("steps")
-    parts = exchange[["dispatch_s", "dispatch_wait_s", "combine_s", "combine_wait_s"]]
-    assert parts.to_numpy().sum() > 0.5 * exchange["duration_s"].sum()
+    assert exchange_s(found["plan"]) > 0.5 * step_s(found["plan"]).sum()
     for tier in ("flow", "packet"):
         assert found[tier].provenance["fidelity"].startswith(f"{tier}: ")
         assert " steps by " + tier in found[tier].provenance["fidelity"]
@@ -150,6 +113,4 @@ def test_a_lost_switch_tray_slows_exchanges_by_18_over_16(small_files, fidelity)
     whole, hurt = (
         run(made, small_files, fidelity=fidelity, faults=faults) for faults in ((), (tray,))
     )
-    names = ["dispatch_s", "dispatch_wait_s", "combine_s", "combine_wait_s"]
-    taken_s = [one.to_frame("steps")[names].to_numpy().sum() for one in (whole, hurt)]
-    assert taken_s[1] / taken_s[0] == pytest.approx(18 / 16, rel=0.01)
+    assert exchange_s(hurt) / exchange_s(whole) == pytest.approx(18 / 16, rel=0.01)
