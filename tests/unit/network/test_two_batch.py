@@ -158,13 +158,26 @@ class Events:
         return to_s(self.env.now)
 
 
-@pytest.mark.parametrize("zipf", [0.0, 0.6])
-@pytest.mark.parametrize(
-    ("port_bytes_per_s", "tolerance", "is_bound"),
-    [(900e9, 0.01, False), (200e9, 0.01, False), (50e9, 0.01, True)],
-)
-def test_recurrence_agrees_with_events(route, zipf, port_bytes_per_s, tolerance, is_bound):
-    n_ranks, n_layers = 8, 5
+class Sharing(Events):
+    """The same, but all exchanges of a rank that are in flight share its port."""
+
+    def __init__(self, copies, pre_s, expert_s, port_bytes_per_s):
+        super().__init__(copies, pre_s, expert_s, port_bytes_per_s)
+        self.wire = [simpy.Resource(self.env, capacity=1000) for _ in range(self.n_ranks)]
+
+
+class Ports:
+    """Port times of copies of one size."""
+
+    latency_s = LATENCY_S
+
+    def __init__(self, egress, ingress, *, size, port_bytes_per_s):
+        self.egress_s = egress * size / port_bytes_per_s
+        self.ingress_s = ingress * size / port_bytes_per_s
+
+
+def routed_step(route, *, zipf, port_bytes_per_s, n_layers=5, n_ranks=8):
+    """Two micro-batches, and what the events take."""
     rng = np.random.default_rng(2)
     copies = np.array(
         [
@@ -178,28 +191,48 @@ def test_recurrence_agrees_with_events(route, zipf, port_bytes_per_s, tolerance,
     pre_s = 35e-6 * (1.0 + 0.1 * rng.standard_normal(n_ranks).clip(-2, 2))
     into, out = copies.sum(axis=2), copies.sum(axis=3)
     expert_s = 30e-6 + into * 0.2e-6
-
-    class Ports:
-        latency_s = LATENCY_S
-
-        def __init__(self, egress, ingress, size):
-            self.egress_s = egress * size / port_bytes_per_s
-            self.ingress_s = ingress * size / port_bytes_per_s
-
+    port = {"port_bytes_per_s": port_bytes_per_s}
     batches = tuple(
         LayerTimes(
             pre_s=np.tile(pre_s, (n_layers, 1)),
             shared_s=np.zeros((n_layers, n_ranks)),
             expert_s=expert_s[m],
-            dispatch=Ports(out[m], into[m], 7392.0),
-            combine=Ports(into[m], out[m], 14336.0),
+            dispatch=Ports(out[m], into[m], size=7392.0, **port),
+            combine=Ports(into[m], out[m], size=14336.0, **port),
         )
         for m in range(2)
     )
+    return batches, (copies, pre_s, expert_s, port_bytes_per_s)
+
+
+@pytest.mark.parametrize("zipf", [0.0, 0.6])
+@pytest.mark.parametrize(
+    ("port_bytes_per_s", "tolerance", "is_bound"),
+    [(900e9, 0.01, False), (200e9, 0.01, False), (50e9, 0.01, True)],
+)
+def test_recurrence_agrees_with_events(route, zipf, port_bytes_per_s, tolerance, is_bound):
+    batches, events = routed_step(route, zipf=zipf, port_bytes_per_s=port_bytes_per_s)
     plan = two_batch_step(batches)
-    truth_s = Events(copies, pre_s, expert_s, port_bytes_per_s).run_s()
+    truth_s = Events(*events).run_s()
     assert plan.end_s.max() == pytest.approx(truth_s, rel=tolerance)
     assert plan.is_network_bound == is_bound
     assert (plan.port_busy_frac.max() > NETWORK_BOUND_FRAC) == is_bound
     serial_s = sum(layered_step(batch).end_s.max() for batch in batches)
     assert plan.end_s.max() < 0.95 * serial_s
+
+
+@pytest.mark.parametrize("zipf", [0.0, 0.6])
+def test_a_port_busy_below_the_threshold_hides_how_exchanges_share_it(route, zipf):
+    # from 200 to 50 GB/s; beyond the threshold shared ports make steps longer than planned
+    found = []
+    for port_bytes_per_s in (200e9, 130e9, 90e9, 70e9, 50e9):
+        batches, events = routed_step(route, zipf=zipf, port_bytes_per_s=port_bytes_per_s)
+        plan = two_batch_step(batches)
+        error_frac = float(plan.end_s.max()) / Sharing(*events).run_s() - 1.0
+        found.append((plan.is_network_bound, float(plan.port_busy_frac.max()), error_frac))
+    for is_bound, busy_frac, error_frac in found:
+        assert is_bound == (busy_frac > NETWORK_BOUND_FRAC)
+        if not is_bound:
+            assert abs(error_frac) < 0.01
+    assert {is_bound for is_bound, _, _ in found} == {False, True}
+    assert -0.08 < min(error for *_, error in found) < -0.02
