@@ -53,6 +53,8 @@ class Rack:
     ----------
     swap : HostSwap or None
         Keeps the caches of preempted sequences; None to compute them again.
+    priorities : ndarray of shape (n_requests,) or None
+        Caches of a higher one are placed first; None where all are alike.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Rack:
         self._env = env
         self._router = router or LeastLoadedRouter()
         self.swap: HostSwap | None = None
+        self.priorities: NDArray[np.int64] | None = None
         self._ledger = ledger
         self._links = links
         self._ended = ended
@@ -134,7 +137,7 @@ class Rack:
             self._emit_first(request)
             self._end(request)
             return
-        self._handed_over.append((replica, chunk))
+        self._hand_over(replica, chunk)
         self._place()
 
     def sequences_left(self, replica: Replica, *, requests: NDArray[np.int64]) -> None:
@@ -274,8 +277,18 @@ class Rack:
             is_first=True,
             is_last=True,
         )
-        self._handed_over.append((None, chunk))
+        self._hand_over(None, chunk)
         self._place()
+
+    def _hand_over(self, source: Replica | None, chunk: PrefillChunk) -> None:
+        """Let a cache wait for memory behind those of its own and of higher priority."""
+        line, ranks = self._handed_over, self.priorities
+        position = len(line)
+        while ranks is not None and position:
+            if ranks[line[position - 1][1].request] >= ranks[chunk.request]:
+                break
+            position -= 1
+        line.insert(position, (source, chunk))
 
     def _place(self) -> None:
         """Give waiting KV caches to decode replicas, first come first served."""

@@ -3,12 +3,22 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rackmoe.engine.replica import Replica
 from rackmoe.records import Pool
 from rackmoe.scenario.policies import RouterChoice
 from rackmoe.serving.router_cost import kv_aware_cost
 
-__all__ = ["KvAwareRouter", "LeastLoadedRouter", "RoundRobinRouter", "Router", "build_router"]
+__all__ = [
+    "KvAwareRouter",
+    "LeastLoadedRouter",
+    "PartitionRouter",
+    "RoundRobinRouter",
+    "Router",
+    "build_router",
+]
 
 
 class Router(Protocol):
@@ -205,7 +215,44 @@ class KvAwareRouter(LeastLoadedRouter):
         self._n_found_tokens += one.n_tokens - one.new_tokens
 
 
-def build_router(choice: RouterChoice, *, has_shared_caches: bool) -> Router:
+class PartitionRouter(LeastLoadedRouter):
+    """Gives each application replicas of its own, an equal part of the pool.
+
+    While all replicas of an application are out of service, the others take its requests.
+
+    Parameters
+    ----------
+    application : ndarray of shape (n_requests,)
+        Which application sends each request.
+    n_applications : int
+        Applications.
+    """
+
+    def __init__(self, application: NDArray[np.int64], *, n_applications: int) -> None:
+        self._application = application
+        self._n_applications = n_applications
+        self._n_replicas = 0
+
+    def choose(
+        self, replicas: Sequence[Replica], *, request: int, n_tokens: int
+    ) -> tuple[Replica, int | None]:
+        """Return the least loaded replica of the application, the first of equals."""
+        self._n_replicas = max(self._n_replicas, 1 + max(one.index for one in replicas))
+        wanted = int(self._application[request])
+        own = [one for one in replicas if self._owner(one) == wanted]
+        return super().choose(own or replicas, request=request, n_tokens=n_tokens)
+
+    def _owner(self, replica: Replica) -> int:
+        return replica.index * self._n_applications // self._n_replicas
+
+
+def build_router(
+    choice: RouterChoice,
+    *,
+    has_shared_caches: bool,
+    application: NDArray[np.int64],
+    n_applications: int,
+) -> Router:
     """Return the router of a deployment.
 
     Parameters
@@ -214,12 +261,18 @@ def build_router(choice: RouterChoice, *, has_shared_caches: bool) -> Router:
         What the scenario says.
     has_shared_caches : bool
         Whether the attention groups of a replica share their prefix cache.
+    application : ndarray of shape (n_requests,)
+        Which application sends each request.
+    n_applications : int
+        Applications.
 
     Returns
     -------
     Router
         Without any request.
     """
+    if choice.policy == "by_application":
+        return PartitionRouter(application, n_applications=n_applications)
     if choice.policy == "kv_aware":
         return KvAwareRouter(
             overlap_weight=choice.overlap_weight, has_shared_caches=has_shared_caches

@@ -131,7 +131,7 @@ def run_engine(
     records = Records(requests.application_names)
     measured = MeasuredRequests(env, is_measured=is_measured)
     fabric = FabricRun(env, scenario=scenario, plans=plans)
-    router = _router(scenario)
+    router = _router(scenario, requests)
     rack = Rack(
         env,
         ledger=ledger,
@@ -173,7 +173,7 @@ def run_engine(
     cache_warnings = install_prefix_caches(
         replicas, requests=requests, choice=scenario.document.prefix_cache
     )
-    _set_priorities(replicas, scenario, requests)
+    rack.priorities = _set_priorities(replicas, scenario, requests)
     fleet.begin()
     client = _client(env, scenario, requests=requests, ledger=ledger, submit=rack.submit)
     if progress is not None:
@@ -215,11 +215,16 @@ def run_engine(
     )
 
 
-def _router(scenario: Scenario) -> Router:
+def _router(scenario: Scenario, requests: RequestTable) -> Router:
     cache = scenario.document.prefix_cache
     has_shared_caches = cache is not None and cache.shared
     choice = scenario.document.deployment.router
-    return build_router(choice, has_shared_caches=has_shared_caches)
+    return build_router(
+        choice,
+        has_shared_caches=has_shared_caches,
+        application=requests.application,
+        n_applications=len(requests.application_names),
+    )
 
 
 def _router_note(router: Router) -> dict[str, str]:
@@ -253,12 +258,17 @@ def _ended(
     client.ended(requests)
 
 
-def _set_priorities(replicas: list[Replica], scenario: Scenario, requests: RequestTable) -> None:
-    """Let replicas know which application goes first, where any does."""
+def _set_priorities(
+    replicas: list[Replica], scenario: Scenario, requests: RequestTable
+) -> NDArray[np.int64] | None:
+    """Let replicas know which application goes first, where any does; return by request."""
     priorities = np.array([one.priority for one in scenario.document.workload.parts.values()])
-    if (priorities != priorities[0]).any():
-        for replica in replicas:
-            replica.batcher.priorities = priorities[requests.application]
+    if not (priorities != priorities[0]).any():
+        return None
+    by_request: NDArray[np.int64] = priorities[requests.application]
+    for replica in replicas:
+        replica.batcher.priorities = by_request
+    return by_request
 
 
 def _client(

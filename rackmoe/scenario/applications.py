@@ -130,7 +130,8 @@ class Application(Document):
     domain : str or None
         What its texts are about; a trace may say it for each request.
     priority : int
-        Requests of a higher one are taken first from a queue.
+        Requests of a higher one are taken first from a queue, and give up their KV memory
+        last.
     slo : Slo
         What its requests have to meet; the scenario's ``slo`` where nothing is said.
     """

@@ -141,6 +141,23 @@ class ScenarioDocument(Document):
     simulation: Simulation = Field(default_factory=Simulation)
     notes: str = ""
 
+    @model_validator(mode="after")
+    def _check_partition(self) -> Self:
+        if self.deployment.router.policy != "by_application":
+            return self
+        pool, n_parts = self.deployment.aggregated, len(self.workload.parts)
+        place = "deployment.router.policy: by_application"
+        if pool is None:
+            raise ValueError(f"{place} needs an aggregated pool; write one, or another policy")
+        if pool.replicas < n_parts:
+            raise ValueError(
+                f"{place}, but {n_parts} applications for {pool.replicas} replicas; expected one "
+                "each at least; raise deployment.aggregated.replicas"
+            )
+        if self.deployment.autoscaling:
+            raise ValueError(f"{place} together with autoscaling is not modeled; remove one")
+        return self
+
 
 def load_documents(
     name: str | os.PathLike[str], *, overrides: Mapping[str, object] | None = None

@@ -19,11 +19,13 @@ class RouterChoice(Document):
         ``least_loaded``: the one with the fewest tokens, waiting or cached. ``round_robin``:
         one after the other. ``kv_aware``: the one with the least work left for the prompt,
         counting what its prefix cache has, beside what it computes already.
+        ``by_application``: each application has replicas of its own, an equal part of the
+        pool in the order of both; the least loaded of them.
     overlap_weight : float
         Weight of prompt tokens to compute against tokens in use, for ``kv_aware`` only.
     """
 
-    policy: Literal["least_loaded", "round_robin", "kv_aware"] = "least_loaded"
+    policy: Literal["least_loaded", "round_robin", "kv_aware", "by_application"] = "least_loaded"
     overlap_weight: Annotated[float, Field(ge=0, le=1e6)] = 1.0
 
     @model_validator(mode="after")

@@ -45,7 +45,7 @@ class Batcher:
     Attributes
     ----------
     priorities : ndarray of shape (n_requests,) or None
-        Requests of a higher one are computed first; None where all are alike.
+        Requests of a higher one start first and are evicted last; None where all are alike.
     holds_prompts : bool
         Whether no prompt may start, because sequences in host memory come first.
     """
@@ -306,8 +306,7 @@ class Batcher:
         """Admit prompts and cut chunks until every group's token budget is used."""
         chunks: list[PrefillChunk] = []
         is_full = {victim.group for victim in preempted}
-        if not self._may_start():
-            is_full = set(range(self.limits.n_groups))
+        is_full = is_full if self._may_start() else set(range(self.limits.n_groups))
         for group in list(self._with_prompts):
             queue = self._queues[group]
             budget = self.limits.max_tokens_per_step
@@ -392,6 +391,7 @@ class Batcher:
             growth_tokens=self._growth_tokens,
             held_blocks=self.held_blocks,
             kv_blocks=self.limits.kv_blocks,
+            priorities=self.priorities,
         )
         for victim in evicted:
             self._promises.drop(victim.request)

@@ -16,8 +16,11 @@ def evict_latest(
     growth_tokens: int,
     held_blocks: NDArray[np.int64],
     kv_blocks: int,
+    priorities: NDArray[np.int64] | None = None,
 ) -> tuple[Preempted, ...]:
     """Remove the latest sequences of each group until the others can grow.
+
+    Where requests have priorities, those of the lowest one go first.
 
     Parameters
     ----------
@@ -29,6 +32,8 @@ def evict_latest(
         Blocks that prompts and transfers hold.
     kv_blocks : int
         Blocks of a group.
+    priorities : ndarray of shape (n_requests,), optional
+        Priority of each request.
 
     Returns
     -------
@@ -48,7 +53,7 @@ def evict_latest(
         ):
             before = len(running)
             alone = running.n_sequences[group] == 1 and held_blocks[group] == 0
-            request, context, remaining = running.pop_latest(group)
+            request, context, remaining = running.pop_latest(group, priorities=priorities)
             if len(running) != before - 1:
                 raise InvariantError(f"preemption freed nothing in group {group}")
             out.append(

@@ -279,20 +279,28 @@ class RunningSequences:
         )
         return wanted.astype(np.int64)
 
-    def pop_latest(self, group: int) -> tuple[int, int, int]:
-        """Remove the sequence that a group admitted last.
+    def pop_latest(
+        self, group: int, *, priorities: NDArray[np.int64] | None = None
+    ) -> tuple[int, int, int]:
+        """Remove the sequence that a group admitted last, of those with the lowest priority.
 
         Parameters
         ----------
         group : int
             Attention group that lacks KV memory.
+        priorities : ndarray of shape (n_requests,), optional
+            Priority of each request; all are alike by default.
 
         Returns
         -------
         tuple of int
             Request id, context length and remaining output tokens.
         """
-        at = int(np.flatnonzero(self.groups == group)[-1])
+        own = np.flatnonzero(self.groups == group)
+        if priorities is not None:
+            ranks = priorities[self.requests[own]]
+            own = own[ranks == ranks.min()]
+        at = int(own[-1])
         request, _, context, remaining, _ = (int(x) for x in self._table[at])
         self._table[at : self._n - 1] = self._table[at + 1 : self._n]
         self._n -= 1

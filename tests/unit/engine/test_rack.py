@@ -258,3 +258,43 @@ def test_a_chunk_keeps_its_group_on_the_way():
     world = World(prefill, decode, inputs=[30], outputs=[5])
     world.rack.prompt_done(prefill, chunk=chunk)
     assert world.links.sent == [(0, 1, (0, 0), 30)]
+
+
+def test_caches_of_high_priority_are_placed_first():
+    prefill = Noted(0, Pool.PREFILL, kv_blocks=20)
+    decode = Noted(1, Pool.DECODE, kv_blocks=4)
+    world = World(prefill, decode, inputs=[30, 20, 20, 20], outputs=[5, 5, 5, 5])
+    world.rack.priorities = np.array([0, 0, 1, 1])
+    for request in range(4):
+        world.rack.submit(request)
+    for chunk in prefill.batcher.next_step().chunks:
+        world.ledger.remaining[chunk.request] -= 1
+        world.rack.prompt_done(prefill, chunk=chunk)
+    world.env.run()
+    assert len(world.links.sent) == 1
+    order = []
+    for _ in range(3):
+        decode.batcher.release(0, n_tokens=[30, 20, 20][len(order)])
+        before = len(world.links.sent)
+        world.rack.sequences_left(decode, requests=np.array([], dtype=np.int64))
+        order.append(len(world.links.sent) - before)
+        world.env.run()
+    placed = [call[1] for call in decode.calls if call[0] == "join"]
+    assert placed == [0, 2, 3, 1]
+
+
+def test_what_waits_outside_of_a_pool_is_counted():
+    prefill, decode = Noted(0, Pool.PREFILL), Noted(1, Pool.DECODE, kv_blocks=4)
+    world = World(prefill, decode, inputs=[30, 20, 10], outputs=[5, 5, 5])
+    for request in range(2):
+        world.rack.submit(request)
+    for chunk in prefill.batcher.next_step().chunks:
+        world.ledger.remaining[chunk.request] -= 1
+        world.rack.prompt_done(prefill, chunk=chunk)
+    prefill.is_up = False
+    world.rack.submit(2)
+    assert (world.rack.n_outside(Pool.PREFILL), world.rack.n_outside(Pool.DECODE)) == (1, 1)
+    prefill.is_up = True
+    world.rack.refill()
+    assert world.rack.n_outside(Pool.PREFILL) == 0
+    assert prefill.calls[-1] == ("enqueue", 2, 10, False)

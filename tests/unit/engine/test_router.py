@@ -6,6 +6,7 @@ import pytest
 from rackmoe.engine.router import (
     KvAwareRouter,
     LeastLoadedRouter,
+    PartitionRouter,
     RoundRobinRouter,
     build_router,
 )
@@ -132,7 +133,39 @@ def test_without_caches_it_spreads_by_load_and_says_so():
         ("least_loaded", LeastLoadedRouter),
         ("round_robin", RoundRobinRouter),
         ("kv_aware", KvAwareRouter),
+        ("by_application", PartitionRouter),
     ],
 )
 def test_the_scenario_chooses(policy, kind):
-    assert type(build_router(RouterChoice(policy=policy), has_shared_caches=False)) is kind
+    router = build_router(
+        RouterChoice(policy=policy),
+        has_shared_caches=False,
+        application=np.array([0, 1]),
+        n_applications=2,
+    )
+    assert type(router) is kind
+
+
+@pytest.mark.parametrize(
+    ("n_replicas", "of_first", "of_second"), [(2, [0], [1]), (4, [0, 1], [2, 3]), (3, [0, 1], [2])]
+)
+def test_each_application_has_its_part_of_the_pool(n_replicas, of_first, of_second):
+    workers = [Worker(index) for index in range(n_replicas)]
+    router = PartitionRouter(np.array([0, 1]), n_applications=2)
+    for request, own in ((0, of_first), (1, of_second)):
+        chosen = []
+        for _ in own:
+            worker, group = router.choose(workers, request=request, n_tokens=10)
+            worker.decode(10)
+            chosen.append(worker.index)
+            assert group is None
+        assert chosen == own
+        # a loaded one of its own, rather than an idle one of another application
+        assert router.choose(workers, request=request, n_tokens=10)[0].index in own
+
+
+def test_others_help_an_application_without_replicas():
+    workers = [Worker(0), Worker(1)]
+    router = PartitionRouter(np.array([0, 1]), n_applications=2)
+    router.choose(workers, request=0, n_tokens=10)
+    assert router.choose(workers[:1], request=1, n_tokens=10)[0] is workers[0]

@@ -31,3 +31,33 @@ def test_host_memory_that_nobody_uses_is_refused(make_document):
     text = "deployment: {aggregated: {}, preemption: {host_memory: 64 GB}}"
     with pytest.raises(ConfigError, match="host_memory goes with policy swap only"):
         make_document(deployment=text)
+
+
+AUTOSCALED = "start_up: {}, autoscaling: {aggregated: {kv_memory: 0.5}}"
+APPLICATIONS = """
+  applications:
+    one: {share: 0.5, lengths: {input: 64, output: 8}}
+    two: {share: 0.5, lengths: {input: 64, output: 8}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("deployment", "problem"),
+    [
+        ("{aggregated: {replicas: 2}, %s}", None),
+        ("{aggregated: {}, %s}", "2 applications for 1 replicas; expected one each at least"),
+        ("{prefill: {}, decode: {}, %s}", "by_application needs an aggregated pool"),
+        (
+            "{aggregated: {replicas: 2}, " + AUTOSCALED + ", %s}",
+            "by_application together with autoscaling is not modeled",
+        ),
+    ],
+)
+def test_each_application_needs_a_replica_of_its_own(make_document, deployment, problem):
+    text = f"deployment: {deployment % 'router: {policy: by_application}'}"
+    changes = {"deployment": text, "lengths": APPLICATIONS.strip("\n")}
+    if problem is None:
+        assert make_document(**changes).deployment.router.policy == "by_application"
+        return
+    with pytest.raises(ConfigError, match=problem):
+        make_document(**changes)

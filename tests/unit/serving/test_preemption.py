@@ -35,3 +35,19 @@ def test_a_sequence_alone_without_room_is_stuck():
 def test_nothing_is_evicted_where_all_can_grow():
     running = two_full_sequences()
     assert evict_latest(running, growth_tokens=1, held_blocks=np.array([0]), kv_blocks=4) == ()
+
+
+def test_low_priority_gives_way_before_the_latest():
+    running = RunningSequences(n_groups=1, block_tokens=10)
+    for request in range(3):
+        running.add(request, group=0, context=10, remaining=5, row=0)
+    evicted = evict_latest(
+        running,
+        growth_tokens=1,
+        held_blocks=np.array([0]),
+        kv_blocks=3,
+        priorities=np.array([0, 0, 1]),
+    )
+    # of the two with the lowest priority the later one, then the other
+    assert [victim.request for victim in evicted] == [1, 0]
+    assert running.requests.tolist() == [2]
