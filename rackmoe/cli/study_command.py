@@ -79,6 +79,58 @@ def _balance_command(
         click.echo(f"written: {save_figure(figure, path=output)}", err=True)
 
 
+@command.command("rates")
+@click.argument("scenario")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Replace a value of the scenario, e.g. slo.tpot=30ms.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--utilization",
+    "utilization_frac",
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    default=0.8,
+    show_default=True,
+    help="Part of its capacity that a replica shall use.",
+)
+@click.option(
+    "--check/--no-check", "is_checked", default=True, help="Run the proposal once (default)."
+)
+@format_option
+def _rates_command(
+    *,
+    scenario: str,
+    settings: tuple[str, ...],
+    seed: int,
+    utilization_frac: float,
+    is_checked: bool,
+    form: TableFormat,
+) -> None:
+    """Say how many prefill and decode replicas the traffic and SLO of SCENARIO ask for."""
+    from rackmoe.cli.jobs import load_runs
+    from rackmoe.report.rates import rates_frame
+    from rackmoe.report.tables import render_frame, text_table
+    from rackmoe.study.rate_matching import match_rates
+
+    chosen = next(iter(load_runs(scenario, settings=settings).values()))
+    match = match_rates(
+        chosen, seed=seed, utilization_frac=utilization_frac, is_checked=is_checked
+    )
+    frame = rates_frame(match)
+    title = f"{chosen.name}: pool sizes, seed {seed}"
+    if form is TableFormat.TABLE:
+        echo_table(text_table(frame, title=title, has_prefixes=True))
+    else:
+        echo_text(render_frame(frame, form=form, title=title))
+    if not match.is_met:
+        click.echo("the run of the proposal misses the SLO; lower --utilization", err=True)
+        click.get_current_context().exit(1)
+
+
 _DIGITS = {"imbalance": 3, "speedup": 3}
 
 

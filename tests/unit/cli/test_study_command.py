@@ -1,7 +1,8 @@
 import json
 
-from rackmoe.study import balance
+from rackmoe.study import balance, rate_matching
 from rackmoe.study.balance import BalanceRow
+from rackmoe.study.rate_matching import PoolRate, RateMatch
 
 ROW = BalanceRow(
     setting="EPLB",
@@ -35,3 +36,31 @@ def test_unknown_keys_are_refused_before_anything_runs(run, scenario_file):
     ran = run("study", "balance", scenario_file(), "--set", "deployment.nothing=1")
     assert ran.code == 2
     assert "nothing" in ran.err
+
+
+def test_rates_prints_the_proposal_and_fails_where_it_misses_the_slo(run, monkeypatch):
+    one = PoolRate(requests_per_s=4.0, step_s=0.1, sequences_per_group=2)
+
+    def match(scenario, *, seed, utilization_frac, is_checked):
+        assert (scenario.name, seed, utilization_frac) == ("mooncake_prefix_cache", 3, 0.5)
+        return RateMatch(
+            arrival_requests_per_s=10.0,
+            input_tokens_mean=1000.0,
+            output_tokens_mean=100.0,
+            prefill=one,
+            decode=one,
+            n_prefill=5,
+            n_decode=5,
+            n_gpus=80,
+            is_met=not is_checked,
+        )
+
+    monkeypatch.setattr(rate_matching, "match_rates", match)
+    given = ("mooncake_prefix_cache", "--seed", "3", "--utilization", "0.5", "--format", "json")
+    ran = run("study", "rates", *given, "--no-check")
+    assert ran.code == 0, ran.err
+    values = {row["quantity"]: row["value"] for row in json.loads(ran.out)}
+    assert values["n_gpus"] == 80
+    ran = run("study", "rates", *given)
+    assert ran.code == 1
+    assert "misses the SLO" in ran.err

@@ -1,0 +1,299 @@
+"""How many prefill and decode replicas a workload and its goals ask for."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from rackmoe.engine.assembly import plan_pool
+from rackmoe.engine.pool_plan import PoolPlan
+from rackmoe.engine.routing_sources import RoutingInputs
+from rackmoe.errors import ConfigError
+from rackmoe.scenario.resolved import Scenario, resolve_scenario
+from rackmoe.scenario.traffic import build_traffic
+from rackmoe.serving.running import RunningSequences
+from rackmoe.serving.step_batch import PrefillChunk, StepBatch
+from rackmoe.simulation import simulate
+from rackmoe.streams import Streams
+
+__all__ = ["PoolRate", "RateMatch", "decode_rate", "match_rates", "prefill_rate"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolRate:
+    """What one replica of a pool can take.
+
+    Attributes
+    ----------
+    requests_per_s : float
+        Requests of mean lengths, all the time. [1/s]
+    step_s : float
+        Duration of the step for which this holds. [s]
+    sequences_per_group : int
+        Sequences, or pieces of prompts, of an attention group in that step.
+    """
+
+    requests_per_s: float
+    step_s: float
+    sequences_per_group: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateMatch:
+    """Sizes of two pools that fit a workload and each other.
+
+    Attributes
+    ----------
+    arrival_requests_per_s : float
+        Mean rate of the workload. [1/s]
+    input_tokens_mean, output_tokens_mean : float
+        Its mean lengths.
+    prefill, decode : PoolRate
+        What a replica of each can take.
+    n_prefill, n_decode : int
+        Proposed replicas.
+    n_gpus : int
+        GPUs of the proposal.
+    figures : mapping of str to float
+        Summary of one run of the proposal; empty where none was asked for.
+    is_met : bool
+        Whether that run met every limit, at the statistics that `match_rates` names.
+    """
+
+    arrival_requests_per_s: float
+    input_tokens_mean: float
+    output_tokens_mean: float
+    prefill: PoolRate
+    decode: PoolRate
+    n_prefill: int
+    n_decode: int
+    n_gpus: int
+    figures: Mapping[str, float] = field(default_factory=dict)
+    is_met: bool = True
+
+
+def match_rates(
+    scenario: Scenario, *, seed: int = 0, utilization_frac: float = 0.8, is_checked: bool = True
+) -> RateMatch:
+    """Propose pool sizes for the traffic of a scenario, and run the proposal once.
+
+    Replicas have the shape that the scenario gives them; their number there does not
+    matter. Capacities come from single planned steps with requests of mean lengths.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        A split deployment with open arrivals and an SLO for the time per output token.
+    seed : int
+        Seed of traffic and routing.
+    utilization_frac : float
+        Share of its capacity that a replica shall use; what is left absorbs bursts.
+    is_checked : bool
+        Whether to run the proposal.
+
+    Returns
+    -------
+    RateMatch
+        The proposal; it is met if the median time per output token, and the 99th
+        percentile of the time to the first one, are within the SLO.
+
+    Raises
+    ------
+    ConfigError
+        If the scenario has no such pools, arrivals or SLO, or no batch meets it.
+    """
+    document, place = scenario.document, scenario.name
+    deployment, tpot_s = document.deployment, document.slo.tpot_s
+    if deployment.prefill is None or deployment.decode is None:
+        raise ConfigError(f"{place}: deployment: one pool; expected prefill and decode; split it")
+    if tpot_s is None:
+        raise ConfigError(f"{place}: slo: no tpot; it decides the decode batch; write slo.tpot")
+    traffic = build_traffic(document, streams=Streams(seed)).requests
+    if traffic.is_closed_loop or len(traffic) < 2 or not np.ptp(traffic.arrival_s):  # noqa: PLR2004
+        raise ConfigError(
+            f"{place}: workload.arrivals: no rate; expected open arrivals such as poisson"
+        )
+    rate = (len(traffic) - 1) / float(np.ptp(traffic.arrival_s))
+    n_input, n_output = float(traffic.input_tokens.mean()), float(traffic.output_tokens.mean())
+    routing = RoutingInputs(scenario, streams=Streams(seed))
+    plans = {
+        name: plan_pool(scenario, name=name, routing=routing) for name in ("prefill", "decode")
+    }
+    prefill = prefill_rate(plans["prefill"], input_tokens=n_input)
+    decode = decode_rate(
+        plans["decode"],
+        input_tokens=n_input,
+        output_tokens=n_output,
+        tpot_s=tpot_s,
+        tokens_per_step=_tokens_per_step(scenario, deployment.decode.draft_tokens),
+    )
+    sizes = [
+        max(1, math.ceil(rate / (utilization_frac * one.requests_per_s)))
+        for one in (prefill, decode)
+    ]
+    proposed = _with_sizes(scenario, *sizes)
+    found = RateMatch(
+        arrival_requests_per_s=rate,
+        input_tokens_mean=n_input,
+        output_tokens_mean=n_output,
+        prefill=prefill,
+        decode=decode,
+        n_prefill=sizes[0],
+        n_decode=sizes[1],
+        n_gpus=proposed.document.deployment.n_gpus,
+    )
+    if not is_checked:
+        return found
+    figures = simulate(proposed, seed=seed).summary
+    ttft_s = document.slo.ttft_s
+    is_met = figures["tpot_p50_s"] <= tpot_s
+    is_met &= ttft_s is None or figures["ttft_p99_s"] <= ttft_s
+    return replace(found, figures=figures, is_met=bool(is_met))
+
+
+def prefill_rate(plan: PoolPlan, *, input_tokens: float) -> PoolRate:
+    """Return what a prefill replica can take when its steps are full.
+
+    Parameters
+    ----------
+    plan : PoolPlan
+        The pool.
+    input_tokens : float
+        Mean prompt.
+
+    Returns
+    -------
+    PoolRate
+        Prompts that fit a step are computed side by side, longer ones piece by piece, with
+        half of the prompt before a piece on average.
+    """
+    limits, n_tokens = plan.limits, max(1, round(input_tokens))
+    size = min(n_tokens, limits.max_tokens_per_step)
+    n_pieces = max(1, min(limits.max_tokens_per_step // size, limits.max_sequences))
+    chunks = tuple(
+        PrefillChunk(
+            request=0,
+            group=group,
+            n_tokens=size,
+            past_tokens=(n_tokens - size) // 2,
+            is_first=True,
+            is_last=True,
+        )
+        for group in range(limits.n_groups)
+        for _ in range(n_pieces)
+    )
+    none = np.zeros(limits.n_groups, dtype=np.int64)
+    batch = StepBatch(
+        decode_sequences=none.copy(),
+        decode_kv_tokens=none,
+        decode_window_tokens=none,
+        prefill_tokens=none + n_pieces * size,
+        chunks=chunks,
+        preempted=(),
+    )
+    running = RunningSequences(n_groups=limits.n_groups, block_tokens=limits.block_tokens)
+    step_s = plan.law.plan(batch, running=running).duration_s
+    # the schedulers of a pipeline take turns in its stages
+    tokens_per_s = plan.pool.pp * len(chunks) * size / step_s
+    return PoolRate(
+        requests_per_s=tokens_per_s / input_tokens, step_s=step_s, sequences_per_group=n_pieces
+    )
+
+
+def decode_rate(
+    plan: PoolPlan,
+    *,
+    input_tokens: float,
+    output_tokens: float,
+    tpot_s: float,
+    tokens_per_step: float = 1.0,
+) -> PoolRate:
+    """Return what a decode replica can take while its tokens come fast enough.
+
+    Parameters
+    ----------
+    plan : PoolPlan
+        The pool.
+    input_tokens, output_tokens : float
+        Mean prompt and output; a sequence is half through on average.
+    tpot_s : float
+        Slowest time per output token. [s]
+    tokens_per_step : float
+        Tokens that a sequence gets from a step on average.
+
+    Returns
+    -------
+    PoolRate
+        At the largest batch that slots, KV memory and the limit allow.
+
+    Raises
+    ------
+    ConfigError
+        If not even a single sequence of each group is fast enough.
+    """
+    limits = plan.limits
+    kv_tokens = limits.kv_blocks * limits.block_tokens
+    most = min(limits.max_sequences, max(1, int(kv_tokens // (input_tokens + output_tokens))))
+    context = max(1, round(input_tokens + output_tokens / 2))
+    longest_s = tpot_s * tokens_per_step
+    low, low_s = 0, 0.0
+    high = most
+    while low < high:
+        middle = (low + high + 1) // 2
+        step_s = _decode_step_s(plan, n_sequences=middle, context=context)
+        if step_s <= longest_s:
+            low, low_s = middle, step_s
+        else:
+            high = middle - 1
+    if not low:
+        one_s = _decode_step_s(plan, n_sequences=1, context=context)
+        raise ConfigError(
+            f"slo.tpot: {tpot_s:g} s; a step of one sequence in each group takes {one_s:.4g} s; "
+            "raise it, or give decode replicas more GPUs"
+        )
+    per_s = plan.pool.pp * limits.n_groups * low * tokens_per_step / low_s
+    return PoolRate(requests_per_s=per_s / output_tokens, step_s=low_s, sequences_per_group=low)
+
+
+def _decode_step_s(plan: PoolPlan, *, n_sequences: int, context: int) -> float:
+    limits = plan.limits
+    running = RunningSequences(
+        n_groups=limits.n_groups, block_tokens=limits.block_tokens, window=limits.window
+    )
+    for group in range(limits.n_groups):
+        for _ in range(n_sequences):
+            running.add(0, group=group, context=context, remaining=1, row=0)
+    none = np.zeros(limits.n_groups, dtype=np.int64)
+    batch = StepBatch(
+        decode_sequences=running.n_sequences.copy(),
+        decode_kv_tokens=running.kv_tokens.copy(),
+        decode_window_tokens=running.window_kv_tokens.copy(),
+        prefill_tokens=none,
+        chunks=(),
+        preempted=(),
+        tokens_per_sequence=1 + limits.draft_tokens,
+    )
+    return plan.law.plan(batch, running=running).duration_s
+
+
+def _tokens_per_step(scenario: Scenario, n_drafts: int) -> float:
+    """Return the tokens of a step with drafts: its own, and each that all before it allow."""
+    accepted = scenario.backend.speculation.acceptance_frac.value if n_drafts else ()
+    return 1.0 + float(np.cumprod(np.array(accepted[:n_drafts])).sum())
+
+
+def _with_sizes(scenario: Scenario, n_prefill: int, n_decode: int) -> Scenario:
+    """Return the scenario with other pool sizes, on as much of its hardware as they need."""
+    document = scenario.document
+    sizes = {"prefill": n_prefill, "decode": n_decode}
+    pools = {
+        name: document.deployment.pools[name].model_copy(update={"replicas": n})
+        for name, n in sizes.items()
+    }
+    deployment = document.deployment.model_copy(update=pools)
+    n_domains = -(-deployment.n_gpus // scenario.machine.scale_up.domain_gpus)
+    unit = "racks" if document.hardware.nodes is None else "nodes"
+    hardware = document.hardware.model_copy(update={unit: n_domains})
+    update = {"deployment": deployment, "hardware": hardware}
+    return resolve_scenario(document.model_copy(update=update), name=scenario.name)
