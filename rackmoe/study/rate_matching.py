@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rackmoe.engine.assembly import plan_pool
 from rackmoe.engine.pool_plan import PoolPlan
@@ -12,12 +13,16 @@ from rackmoe.engine.routing_sources import RoutingInputs
 from rackmoe.errors import ConfigError
 from rackmoe.scenario.resolved import Scenario, resolve_scenario
 from rackmoe.scenario.traffic import build_traffic
+from rackmoe.serving.prompts import Prompt
 from rackmoe.serving.running import RunningSequences
-from rackmoe.serving.step_batch import PrefillChunk, StepBatch
+from rackmoe.serving.step_batch import BatchLimits, PrefillChunk, StepBatch
 from rackmoe.simulation import simulate
 from rackmoe.streams import Streams
 
 __all__ = ["PoolRate", "RateMatch", "decode_rate", "match_rates", "prefill_rate"]
+
+_N_STEPS = 32
+"""Prefill steps whose mean is taken (kind: assumed; a few per cent of noise)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,16 +32,16 @@ class PoolRate:
     Attributes
     ----------
     requests_per_s : float
-        Requests of mean lengths, all the time. [1/s]
+        Requests, if there are always enough. [1/s]
     step_s : float
-        Duration of the step for which this holds. [s]
-    sequences_per_group : int
-        Sequences, or pieces of prompts, of an attention group in that step.
+        Mean duration of the steps for which this holds. [s]
+    sequences_per_group : float
+        Sequences, or pieces of prompts, of an attention group in such a step.
     """
 
     requests_per_s: float
     step_s: float
-    sequences_per_group: int
+    sequences_per_group: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +84,8 @@ def match_rates(
     """Propose pool sizes for the traffic of a scenario, and run the proposal once.
 
     Replicas have the shape that the scenario gives them; their number there does not
-    matter. Capacities come from single planned steps with requests of mean lengths.
+    matter. Capacities come from planned steps: full ones with prompts of the workload, and
+    the largest decode batch of mean contexts that is fast enough.
 
     Parameters
     ----------
@@ -120,7 +126,11 @@ def match_rates(
     plans = {
         name: plan_pool(scenario, name=name, routing=routing) for name in ("prefill", "decode")
     }
-    prefill = prefill_rate(plans["prefill"], input_tokens=n_input)
+    prefill = prefill_rate(
+        plans["prefill"],
+        input_tokens=traffic.input_tokens,
+        rng=Streams(seed).rng("full prefill steps"),
+    )
     decode = decode_rate(
         plans["decode"],
         input_tokens=n_input,
@@ -152,53 +162,88 @@ def match_rates(
     return replace(found, figures=figures, is_met=bool(is_met))
 
 
-def prefill_rate(plan: PoolPlan, *, input_tokens: float) -> PoolRate:
-    """Return what a prefill replica can take when its steps are full.
+def prefill_rate(
+    plan: PoolPlan, *, input_tokens: NDArray[np.int64], rng: np.random.Generator
+) -> PoolRate:
+    """Return what a prefill replica can take when its queue never ends.
 
     Parameters
     ----------
     plan : PoolPlan
         The pool.
-    input_tokens : float
-        Mean prompt.
+    input_tokens : ndarray of shape (n_requests,)
+        Prompts of the workload.
+    rng : numpy.random.Generator
+        Draws from them.
 
     Returns
     -------
     PoolRate
-        Prompts that fit a step are computed side by side, longer ones piece by piece, with
-        half of the prompt before a piece on average.
+        From a few dozen full steps: each group fills its tokens with prompts drawn at random,
+        long ones piece by piece, and all wait for the group with the longest attention.
     """
-    limits, n_tokens = plan.limits, max(1, round(input_tokens))
-    size = min(n_tokens, limits.max_tokens_per_step)
-    n_pieces = max(1, min(limits.max_tokens_per_step // size, limits.max_sequences))
-    chunks = tuple(
-        PrefillChunk(
-            request=0,
-            group=group,
-            n_tokens=size,
-            past_tokens=(n_tokens - size) // 2,
-            is_first=True,
-            is_last=True,
-        )
-        for group in range(limits.n_groups)
-        for _ in range(n_pieces)
-    )
-    none = np.zeros(limits.n_groups, dtype=np.int64)
-    batch = StepBatch(
-        decode_sequences=none.copy(),
-        decode_kv_tokens=none,
-        decode_window_tokens=none,
-        prefill_tokens=none + n_pieces * size,
-        chunks=chunks,
-        preempted=(),
-    )
+    limits = plan.limits
+    groups = [_begun(input_tokens, rng) for _ in range(limits.n_groups)]
     running = RunningSequences(n_groups=limits.n_groups, block_tokens=limits.block_tokens)
-    step_s = plan.law.plan(batch, running=running).duration_s
+    n_tokens = n_pieces = 0
+    all_s = 0.0
+    for _ in range(_N_STEPS):
+        chunks = [
+            chunk
+            for group in range(limits.n_groups)
+            for chunk in _full_group(groups, group, limits, rng.permutation(input_tokens))
+        ]
+        tokens = np.zeros(limits.n_groups, dtype=np.int64)
+        for chunk in chunks:
+            tokens[chunk.group] += chunk.n_tokens
+        none = np.zeros(limits.n_groups, dtype=np.int64)
+        batch = StepBatch(
+            decode_sequences=none.copy(),
+            decode_kv_tokens=none,
+            decode_window_tokens=none,
+            prefill_tokens=tokens,
+            chunks=tuple(chunks),
+            preempted=(),
+        )
+        all_s += plan.law.plan(batch, running=running).duration_s
+        n_tokens += int(tokens.sum())
+        n_pieces += len(chunks)
     # the schedulers of a pipeline take turns in its stages
-    tokens_per_s = plan.pool.pp * len(chunks) * size / step_s
+    tokens_per_s = plan.pool.pp * n_tokens / all_s
     return PoolRate(
-        requests_per_s=tokens_per_s / input_tokens, step_s=step_s, sequences_per_group=n_pieces
+        requests_per_s=tokens_per_s / float(input_tokens.mean()),
+        step_s=all_s / _N_STEPS,
+        sequences_per_group=n_pieces / _N_STEPS / limits.n_groups,
     )
+
+
+def _begun(input_tokens: NDArray[np.int64], rng: np.random.Generator) -> Prompt:
+    """Return the prompt of a token that is drawn from all of them, computed up to there."""
+    ends = np.cumsum(input_tokens)
+    at = int(rng.integers(ends[-1]))
+    index = int(np.searchsorted(ends, at, side="right"))
+    n_tokens = int(input_tokens[index])
+    done_tokens = at - (int(ends[index]) - n_tokens)
+    return Prompt(request=0, n_tokens=n_tokens, done_tokens=done_tokens)
+
+
+def _full_group(
+    groups: list[Prompt], group: int, limits: BatchLimits, drawn: NDArray[np.int64]
+) -> list[PrefillChunk]:
+    """Return pieces that fill the tokens of a group, and keep the prompt that is left."""
+    chunks: list[PrefillChunk] = []
+    budget = limits.max_tokens_per_step
+    lengths = iter(drawn.tolist())
+    while budget and len(chunks) < limits.max_sequences:
+        prompt = groups[group]
+        if prompt.done_tokens == prompt.n_tokens:
+            length = next(lengths, None)
+            if length is None:
+                break
+            prompt = groups[group] = Prompt(request=0, n_tokens=length)
+        chunks.append(prompt.cut(budget, group=group))
+        budget -= chunks[-1].n_tokens
+    return chunks
 
 
 def decode_rate(

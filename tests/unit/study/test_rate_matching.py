@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from strategies import Case, Shape, build
 
@@ -34,14 +35,28 @@ def plan_of(folder, name):
     return plan_pool(scenario, name=name, routing=RoutingInputs(scenario, streams=Streams(0)))
 
 
+def prefilled(plan, *lengths):
+    rng = np.random.default_rng(0)
+    return prefill_rate(plan, input_tokens=np.repeat(np.array(lengths), 10), rng=rng)
+
+
 def test_full_steps_of_prompts_give_the_prefill_rate(small_files):
     plan = plan_of(small_files, "prefill")
-    one = prefill_rate(plan, input_tokens=16.0)
-    assert one.sequences_per_group == CASE.max_tokens // 16
+    one = prefilled(plan, 16)
+    # four prompts, or five where the first is begun
+    assert 4 <= one.sequences_per_group <= 5
     assert one.requests_per_s == pytest.approx(2 * 4 / one.step_s)
     # a prompt of several steps: so many tokens as fit, of two groups
-    long = prefill_rate(plan, input_tokens=640.0)
+    long = prefilled(plan, 640)
+    assert 1 <= long.sequences_per_group < 1.2
     assert long.requests_per_s == pytest.approx(2 * CASE.max_tokens / long.step_s / 640)
+
+
+def test_unequal_prompts_take_longer_than_their_mean(small_files):
+    plan = plan_of(small_files, "prefill")
+    equal, mixed = prefilled(plan, 32000), prefilled(plan, 640, 63360)
+    assert mixed.step_s > equal.step_s
+    assert mixed.requests_per_s < equal.requests_per_s
 
 
 def test_the_largest_batch_that_is_fast_enough_gives_the_decode_rate(small_files):
