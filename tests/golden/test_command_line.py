@@ -66,7 +66,7 @@ def test_same_seed_gives_the_same_bytes_under_any_hash_seed(runs, command_line):
     one, two = command_line.folder / "one", command_line.folder / "two"
     files = {path.relative_to(one) for path in one.rglob("*") if path.is_file()}
     assert files == {path.relative_to(two) for path in two.rglob("*") if path.is_file()}
-    assert len(files) == 2 * 8 + 3
+    assert len(files) == 2 * 10 + 3
     for name in files:
         assert (one / name).read_bytes() == (two / name).read_bytes(), name
 
