@@ -113,6 +113,10 @@ def answer_rows(
         except (RackmoeError, ValueError) as error:
             answers[row.id] = Answer(figures={}, reason=_words(error))
             continue
+        except ArithmeticError:
+            reason = f"{row.id}: a count of 0; expected GPUs, users and prompts; correct the row"
+            answers[row.id] = Answer(figures={}, reason=reason)
+            continue
         backend = (backends or {}).get(document.backend)
         tasks[row.id] = _Task(
             name=row.id,

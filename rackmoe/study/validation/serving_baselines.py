@@ -1,7 +1,7 @@
 """What two simple methods say about serving points, for comparison."""
 
-import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -29,6 +29,8 @@ _MS: Final = 1e-3
 # Users of a saturated phase, where a row names none.
 _SATURATED_BATCH: Final = 512
 _FLOP_PER_PARAMETER: Final = 2
+# Equally near points differ by rounding only; of these the first in the file counts.
+_DIGITS: Final = 9
 # How much farther a point of another kind is, in units of a factor e of a number.
 _OTHER_MODEL, _OTHER_MODE, _OTHER_ENGINE, _OTHER_SPECULATION = 4.0, 4.0, 0.5, 1.0
 
@@ -66,13 +68,12 @@ def roofline_points(rows: Sequence[ServingRow]) -> dict[str, dict[str, float | N
 
 
 def _known(rows: Sequence[ServingRow]) -> tuple[ServingRow, ...]:
-    """Return the rows whose machine and model there are."""
+    """Return the rows whose machine and model there are, with counts above 0."""
     known = []
     for row in rows:
         try:
-            load_machine(row.text("hardware"))
-            _model(row)
-        except RackmoeError:
+            _with_rates(row, _ideal(row))
+        except (RackmoeError, ArithmeticError):
             continue
         known.append(row)
     return tuple(known)
@@ -80,7 +81,7 @@ def _known(rows: Sequence[ServingRow]) -> tuple[ServingRow, ...]:
 
 def _ideal(row: ServingRow) -> dict[str, float]:
     """Return time per token and to the first token at the peaks, in milliseconds."""
-    machine, arch = load_machine(row.text("hardware")), _model(row)
+    machine, arch = _machine(row.text("hardware")), _model(row)
     n_decode = max(row.gpus("decode"), 1)
     n_prefill = row.gpus("prefill") if row.text("mode") != "agg" else n_decode
     replicas = row.count("decode_workers", default=1)
@@ -106,7 +107,18 @@ def _users(row: ServingRow) -> float:
 
 
 def _model(row: ServingRow) -> ModelArchitecture:
-    return load_model(row.text("model"), weights=row.text("weights_dtype") or None)
+    return _architecture(row.text("model"), row.text("weights_dtype"))
+
+
+# a file has hundreds of rows on a few machines
+@cache
+def _machine(name: str) -> Machine:
+    return load_machine(name)
+
+
+@cache
+def _architecture(name: str, weights: str) -> ModelArchitecture:
+    return load_model(name, weights=weights or None)
 
 
 def _read_bytes(arch: ModelArchitecture, *, tokens: float) -> float:
@@ -156,14 +168,21 @@ def nearest_points(rows: Sequence[ServingRow]) -> dict[str, dict[str, float | No
         Figures by id and column, in milliseconds and tokens per second and GPU.
     """
     known = _known(rows)
-    machines = {name: load_machine(name) for name in {row.text("hardware") for row in known}}
+    machines = {name: _machine(name) for name in {row.text("hardware") for row in known}}
     found: dict[str, dict[str, float | None]] = {row.id: dict.fromkeys(FIGURES) for row in rows}
+    asked = {row.id: _asked(row) for row in known}
+    numbers = {row.id: np.log(_numbers(row)) for row in known}
     for row in known:
-        for metric, column in _asked(row).items():
-            others = [one for one in known if one.curve != row.curve and metric in _asked(one)]
-            others = [one for one in others if one.number(column)]
+        steps = np.abs(np.array([numbers[one.id] for one in known]) - numbers[row.id]).sum(axis=1)
+        far = np.round(steps + [_difference(row, one) for one in known], _DIGITS)
+        for metric, column in asked[row.id].items():
+            others = [
+                place
+                for place, one in enumerate(known)
+                if one.curve != row.curve and metric in asked[one.id] and one.number(column)
+            ]
             if others:
-                near = min(others, key=lambda one: _distance(row, one))
+                near = known[min(others, key=far.__getitem__)]
                 found[row.id][column] = _scaled(near, row, column=column, machines=machines)
     return found
 
@@ -184,7 +203,8 @@ def _scaled(
     return value * there / here if column.endswith("_ms") else value * here / there
 
 
-def _distance(row: ServingRow, other: ServingRow) -> float:
+def _difference(row: ServingRow, other: ServingRow) -> float:
+    """Return how much farther a row of another kind is."""
     distance = 0.0
     for name, cost in (
         ("model", _OTHER_MODEL),
@@ -193,8 +213,6 @@ def _distance(row: ServingRow, other: ServingRow) -> float:
         ("mtp", _OTHER_SPECULATION),
     ):
         distance += cost * (row.text(name) != other.text(name))
-    for a, b in zip(_numbers(row), _numbers(other), strict=True):
-        distance += abs(math.log(a / b))
     return distance
 
 

@@ -185,7 +185,10 @@ def _statement(
     parts = [status]
     if errors:
         sizes = ", ".join(f"{_NAMES[name]} {size:.0%}" for name, size in errors.items())
-        parts.append(f"nearest {len(nearest)} measured points were off by {sizes} (medians)")
+        which = (
+            "measured point was" if len(nearest) == 1 else f"{len(nearest)} measured points were"
+        )
+        parts.append(f"the nearest {which} off by {sizes}")
     elif nearest:
         parts.append("the nearest measured points have no known error")
     if outside:

@@ -108,3 +108,11 @@ def test_answers_are_kept_in_the_caches_of_the_user(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert answer_folder() == tmp_path / ".cache" / "rackmoe" / "serving"
+
+
+def test_a_count_of_zero_is_a_reason(monkeypatch):
+    def divide(_row):
+        return 1 / 0
+
+    monkeypatch.setattr(serving_answers, "row_document", divide)
+    assert "a: a count of 0; expected GPUs" in answer_rows([row_of()], jobs=1)["a"].reason

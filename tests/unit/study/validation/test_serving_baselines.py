@@ -56,3 +56,18 @@ def test_rows_of_unknown_machines_and_models_have_no_baseline():
         assert not any(found["b"].values())
         assert not any(found["c"].values())
     assert roofline_points(rows)["a"]["tpot_ms"] == pytest.approx(20)
+
+
+def test_of_equally_near_points_the_first_counts():
+    rows = [row_of("a", tpot_ms="20"), row_of("b", tpot_ms="30"), row_of("c", tpot_ms="40")]
+    assert nearest_points(rows)["a"]["tpot_ms"] == pytest.approx(30)
+    assert nearest_points(rows)["c"]["tpot_ms"] == pytest.approx(20)
+
+
+def test_counts_of_zero_have_no_baseline():
+    rows = [
+        row_of("a", tpot_ms="20"),
+        row_of("b", isl="0", osl="0", concurrency="0", decode_tp="0"),
+    ]
+    assert roofline_points(rows)["a"]["tpot_ms"] == pytest.approx(20)
+    assert set(roofline_points(rows)) == {"a", "b"}

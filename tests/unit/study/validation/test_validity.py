@@ -42,7 +42,7 @@ def test_a_point_between_measured_ones_has_their_median_error():
     assert [one.id for one in found.anchors] == ["a", "b", "c"]
     assert found.errors == pytest.approx({"tpot": 0.2, "ttft": 0.5})
     assert found.statement == (
-        "Validated. Nearest 3 measured points were off by TPOT 20%, TTFT 50% (medians)"
+        "Validated. The nearest 3 measured points were off by TPOT 20%, TTFT 50%"
     )
 
 
