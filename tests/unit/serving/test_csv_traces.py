@@ -40,6 +40,35 @@ def test_burstgpt_and_plain_columns_are_read_in_any_order() -> None:
     assert (plain.output_tokens[0], plain.input_tokens[0]) == (3, 4)
 
 
+BURSTGPT = (
+    "Timestamp,Session ID,Elapsed time,Model,Request tokens,Response tokens,Total tokens,Log Type"
+)
+
+
+def test_all_columns_of_burstgpt_are_read_and_time_starts_with_the_first_request() -> None:
+    requests = read(
+        BURSTGPT,
+        "5,1,2.5,ChatGPT,472,18,490,Conversation log",
+        "5,,,GPT-4,1087,230,1317,API log",
+        "118.0,1,3.1,GPT-4,417,276,693,Conversation log",
+    )
+    assert requests.arrival_s.tolist() == [0, 0, 113]
+    assert requests.input_tokens.tolist() == [472, 1087, 417]
+    assert requests.output_tokens.tolist() == [18, 230, 276]
+
+
+def test_failed_requests_of_burstgpt_are_named_all_at_once() -> None:
+    """They have no response tokens; its authors ship files with and without them."""
+    with pytest.raises(TraceError, match=r"a.csv:2: Response tokens: '0'") as error:
+        read(
+            BURSTGPT,
+            "5,1,0,ChatGPT,472,0,472,Conversation log",
+            "6,1,2,ChatGPT,472,9,481,Conversation log",
+            "7,1,0,ChatGPT,99,0,99,API log",
+        )
+    assert len(str(error.value).splitlines()) == 2
+
+
 def test_a_missing_column_is_named() -> None:
     with pytest.raises(
         TraceError, match=r"a.csv:1: columns TIMESTAMP, ContextTokens; missing GeneratedTokens;"
