@@ -178,7 +178,13 @@ def validate_tree(tree: Node, *, model: type[D], earlier: Sequence[Problem] = ()
             json.dumps(node_data(tree)), by_alias=True, by_name=False
         )
     except ValidationError as error:
-        problems += validation_problems(error, tree=tree, schema=schema)
+        # on a line with a value that could not be read, the rest follows from that value
+        unread = {(one.mark.place, one.mark.line) for one in earlier}
+        problems += [
+            one
+            for one in validation_problems(error, tree=tree, schema=schema)
+            if (one.mark.place, one.mark.line) not in unread
+        ]
         _raise(problems, tree=tree)
     if problems:
         _raise(problems, tree=tree)
