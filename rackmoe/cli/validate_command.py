@@ -83,8 +83,8 @@ def _power_command(
 ) -> None:
     """Compare simulated power with FILE, with the columns of power_points.csv.
 
-    Measurements that no constant was fitted to stand apart from inputs of the profiles, which
-    agree because they were copied. Exits with 1 if no row has an answer.
+    Measurements that no constant was fitted to stand apart from inputs: constants and idle
+    readings that the profiles were written with. Exits with 1 if no row has an answer.
     """
     from rackmoe.cli.progress import RowTally
     from rackmoe.report.law_points import power_points

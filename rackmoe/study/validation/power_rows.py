@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 INPUT: Final = "input"
-"""Rows that values of the profiles rest on: they agree because they were copied."""
+"""Constants and idle readings that the profiles were written with, so no test of them."""
 NEW: Final = "held out"
 """Measurements that no constant was fitted to."""
 NO_POWER: Final = "not a power"
