@@ -23,6 +23,7 @@ __all__ = [
 ]
 
 Count = Annotated[int, Field(ge=1)]
+Stretch = Annotated[float, Field(gt=0)]
 Families = Annotated[list[Family], Field(min_length=1)]
 
 
@@ -127,7 +128,7 @@ class MemoryReserve(Document):
 
 
 class HostTimes(Document):
-    """What the host adds to a step; a step lasts ``max(GPU, host) + gap``.
+    """What serving adds to the kernels of a step; a step lasts ``max(GPU, host) + gap``.
 
     Attributes
     ----------
@@ -144,6 +145,9 @@ class HostTimes(Document):
         Time of a request before its queue: client, frontend and tokenizer. [s]
     poll_steps : Sourced
         Steps between two looks at new prompts, a count.
+    decode_stretch, prompt_stretch : Sourced
+        How many times longer kernels take in a served model than alone, in steps that only
+        decode and in steps with prompts.
     """
 
     step_s: Sourced[Seconds]
@@ -152,6 +156,40 @@ class HostTimes(Document):
     layer_s: Sourced[Seconds]
     request_s: Sourced[Seconds]
     poll_steps: Sourced[Count]
+    decode_stretch: Sourced[Stretch]
+    prompt_stretch: Sourced[Stretch]
+
+    def work_s(self, n_layers: int, *, has_prompts: bool) -> float:
+        """Return the host work of a step, beside the GPU.
+
+        Parameters
+        ----------
+        n_layers : int
+            Layers of the model.
+        has_prompts : bool
+            Whether the step holds prompts, which no captured graph replays.
+
+        Returns
+        -------
+        float
+            Time. [s]
+        """
+        return self.step_s.value + has_prompts * n_layers * self.layer_s.value
+
+    def stretch(self, *, has_prompts: bool) -> float:
+        """Return how many times longer the kernels of a step take than alone.
+
+        Parameters
+        ----------
+        has_prompts : bool
+            Whether the step holds prompts.
+
+        Returns
+        -------
+        float
+            A factor.
+        """
+        return (self.prompt_stretch if has_prompts else self.decode_stretch).value
 
 
 class HostsByGpu(HostTimes):

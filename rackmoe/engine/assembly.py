@@ -265,6 +265,7 @@ def _limits(scenario: Scenario, pool: Pool, memory: MemoryPlan) -> BatchLimits:
     # the schedulers of a pipeline divide the slots and the memory of its stages
     n_tokens = memory.capacity_tokens(n_sequences=max_sequences) * pool.cp // pool.pp
     max_sequences = -(-max_sequences // pool.pp)
+    host = scenario.backend.host_on(scenario.machine.gpu.name)
     return BatchLimits(
         n_groups=pool.attention_dp,
         max_sequences=max_sequences,
@@ -278,7 +279,7 @@ def _limits(scenario: Scenario, pool: Pool, memory: MemoryPlan) -> BatchLimits:
         draft_tokens=pool.draft_tokens,
         declared_output_tokens=_declared_tokens(scenario),
         pace=PromptPace(
-            poll_steps=scenario.backend.host_on(scenario.machine.gpu.name).poll_steps.value,
+            poll_steps=pool.intake_every_steps or host.poll_steps.value,
             balance_steps=scheduler.balance_steps,
         ),
     )

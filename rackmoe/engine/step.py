@@ -186,7 +186,7 @@ class StepLaw:
             slowdown=slowdown,
             parts_s=mean_parts_s(times, plan=plan),
             totals=totals[0] if len(totals) == 1 else totals[0].joined(totals[1]),
-            host_step_s=self._host_step_s(batch),
+            host_step_s=self._host.work_s(self._arch.n_layers, has_prompts=bool(batch.chunks)),
             host_gap_s=self._host.gap_s.value
             + self._host.sequence_s.value * max(batch.decode_sequences.tolist()),
             batch=batch,
@@ -232,13 +232,6 @@ class StepLaw:
         return self._exchanges.traffic.pairs(
             routed, sent_by=(lambda rank: self._route(part, rank)) if is_followed else None
         )
-
-    def _host_step_s(self, batch: StepBatch) -> float:
-        """Return the host work beside the GPU; captured graphs hold no prompts. [s]."""
-        step_s = self._host.step_s.value
-        if batch.chunks:
-            step_s += self._host.layer_s.value * self._arch.n_layers
-        return step_s
 
     def _with_drafts(
         self, part: MicroBatch, times: LayerTimes, total: StepTotals
@@ -316,15 +309,16 @@ class StepLaw:
         is_beside = self.shape.n_groups == 1
         shared = dense.shared.beside_s(rows) if is_beside else dense.shared.time_s(rows)
         shared_s = shared if tp == 1 else np.repeat(shared, tp)
+        stretch = self._host.stretch(has_prompts=bool(batch.chunks))
         dispatch, combine = self._exchanges.expert_exchanges(routed, tokens=rows)
         times = LayerTimes(
-            pre_s=pre_s,
-            shared_s=in_all_layers(shared_s, n_layers=len(pre_s)),
-            expert_s=self._expert_s(routed, rows),
+            pre_s=pre_s * stretch,
+            shared_s=in_all_layers(shared_s * stretch, n_layers=len(pre_s)),
+            expert_s=self._expert_s(routed, rows) * stretch,
             dispatch=dispatch,
             combine=combine,
         )
-        return times, self._folding.attention_s(attention_s)
+        return times, self._folding.attention_s(attention_s) * stretch
 
     def _expert_s(self, routed: StepRouting, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         place, shape = self.routing.placement, self.shape
@@ -356,6 +350,7 @@ class StepLaw:
             # the first draft of a prompt's end too
             drafted = _logits(replace(batch, tokens_per_sequence=1))
             tail_s = tail_s + self._n_drafts * self._dense.draft_head.time_s(drafted)
+        tail_s = tail_s * self._host.stretch(has_prompts=bool(batch.chunks))
         return tail_s if self.shape.tp == 1 else np.repeat(tail_s, self.shape.tp)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from rackmoe.study.calibration.serving import ServingCalibration
-from rackmoe.study.calibration.serving_surrogate import HOST_CONSTANTS
+from rackmoe.study.calibration.serving_surrogate import CONSTANTS
 from rackmoe.study.validation.serving import ServingPoint, ServingValidation
 from rackmoe.study.validation.serving_run import FIGURES
 from rackmoe.study.validation.serving_score import METRICS, ServingStratum
@@ -219,21 +219,20 @@ def calibration_frame(found: ServingCalibration) -> pd.DataFrame:
     DataFrame
         Constants in s, and median errors of simulation, fit and curves left out.
     """
-    return pd.DataFrame(
-        [
-            {
-                "backend": one.backend,
-                "gpus": one.family,
-                "rows": one.fit.n_rows,
-                "curves": one.fit.n_curves,
-                **dict(zip(HOST_CONSTANTS, one.fit.point.tolist(), strict=True)),
-                "tpot_before": one.tpot_before,
-                "tpot_fitted": one.tpot_fitted,
-                "tpot_left_out": one.tpot_held_out,
-                "ttft_before": one.ttft_before,
-                "ttft_fitted": one.ttft_fitted,
-                "ttft_left_out": one.ttft_held_out,
+    rows = []
+    for one in found.groups.values():
+        row: dict[str, object] = {
+            "backend": one.backend,
+            "gpus": one.family,
+            "rows": one.fit.n_rows,
+            "curves": one.fit.n_curves,
+            **dict(zip(CONSTANTS, one.fit.point.tolist(), strict=True)),
+        }
+        for metric, errors in one.errors.items():
+            row |= {
+                f"{metric}_before": errors.before,
+                f"{metric}_fitted": errors.fitted,
+                f"{metric}_left_out": errors.held_out,
             }
-            for one in found.groups
-        ]
-    )
+        rows.append(row)
+    return pd.DataFrame(rows)

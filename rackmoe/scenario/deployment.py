@@ -42,6 +42,8 @@ class Pool(Document):
         Sequences of one attention group; the backend's default if absent.
     max_tokens_per_step : int or None
         Tokens of one attention group in a step; the backend's default if absent.
+    intake_every_steps : int or None
+        Steps between two looks at new prompts; those of the backend if absent.
     two_batch_overlap : bool
         Split every step into two micro-batches that hide each other's communication.
     draft_tokens : int
@@ -61,6 +63,7 @@ class Pool(Document):
     redundant_experts: Count = 0
     max_batch_per_rank: Degree | None = None
     max_tokens_per_step: Annotated[int, Field(ge=1)] | None = None
+    intake_every_steps: Degree | None = None
     two_batch_overlap: bool = False
     draft_tokens: Annotated[int, Field(ge=0, le=8)] = 0
     offloads_weights: bool = False

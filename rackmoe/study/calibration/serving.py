@@ -1,44 +1,43 @@
 """Refit the few constants of each backend that no kernel table tells, on serving points."""
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from rackmoe.backend.profile import BackendProfile, load_backend
 from rackmoe.hardware.profile import load_machine
-from rackmoe.serving.speculation import mean_tokens
 from rackmoe.study.calibration.backend_yaml import backend_text
 from rackmoe.study.calibration.serving_fit import (
-    HostFit,
-    fit_host,
+    GroupKey,
+    PointFit,
+    fit_groups,
     held_out_errors,
     median_error,
-    surrogate_errors,
+    row_misses,
 )
 from rackmoe.study.calibration.serving_profiles import (
     FAMILIES,
-    BackendFit,
     GroupFit,
+    MetricErrors,
     fitted_profiles,
 )
 from rackmoe.study.calibration.serving_surrogate import (
-    HostPoint,
+    Point,
     RowSurrogate,
-    host_point,
+    assumed_point,
     row_surrogate,
 )
 from rackmoe.study.validation.serving_answers import Answer, RowProgress, answer_rows
-from rackmoe.study.validation.serving_rows import (
-    BACKENDS,
-    CLIENT_ROUNDS,
-    DEFAULT_DRAFTS,
-    ServingRow,
-    read_serving_points,
+from rackmoe.study.validation.serving_baselines import nearest_points, roofline_points
+from rackmoe.study.validation.serving_rows import BACKENDS, ServingRow, read_serving_points
+from rackmoe.study.validation.serving_score import (
+    METRICS,
+    ServingStratum,
+    row_errors,
+    score_strata,
 )
-from rackmoe.study.validation.serving_score import weighted_median
 
 __all__ = [
     "ServingCalibration",
@@ -47,11 +46,7 @@ __all__ = [
     "write_backend_files",
 ]
 
-_MS: Final = 1e-3
 _FITTED_TRUST: Final = ("A", "B")
-# A shorter wait at the start is no cold start but noise of the first steps.
-_LEAST_COLD_S: Final = 5.0
-_MIN_COLD_ROWS: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,18 +57,19 @@ class ServingCalibration:
     ----------
     file, date : str
         Name of the file, and when it was done.
-    groups : tuple of GroupFit
+    groups : mapping of GroupKey to GroupFit
         By backend and family of GPUs.
-    backends : tuple of BackendFit
-        By backend.
+    strata : mapping of str to tuple of ServingStratum
+        Errors of ``simulated`` rows before the last fit, of ``fitted`` ones, of rows whose
+        whole curve was ``left_out``, and of two baselines, ``roofline`` and ``nearest``.
     profiles : mapping of str to BackendProfile
         The shipped profiles with the fitted constants.
     """
 
     file: str
     date: str
-    groups: tuple[GroupFit, ...]
-    backends: tuple[BackendFit, ...]
+    groups: Mapping[GroupKey, GroupFit]
+    strata: Mapping[str, tuple[ServingStratum, ...]]
     profiles: Mapping[str, BackendProfile]
 
 
@@ -109,29 +105,26 @@ def calibrate_serving(
         Constants, errors and profiles of the last round.
     """
     file = Path(points_csv).name
-    rows = [
-        row
-        for row in read_serving_points(points_csv)
-        if row.text("trust") in _FITTED_TRUST and row.text("arrival") == "closed"
-    ]
+    rows = [row for row in read_serving_points(points_csv) if row.text("trust") in _FITTED_TRUST]
     profiles = {name: load_backend(name) for name in sorted(set(BACKENDS.values()))}
-    groups: tuple[GroupFit, ...] = ()
-    backends: tuple[BackendFit, ...] = ()
-    for _ in range(n_rounds):
+    for index in range(n_rounds):
         answers = answer_rows(
             rows, backends=profiles, jobs=jobs, cache_folder=cache_folder, progress=progress
         )
-        groups, backends = fit_answers(rows, answers=answers, profiles=profiles)
-        profiles = fitted_profiles(
-            profiles, groups=groups, backends=backends, origin=f"{file}, {date}"
-        )
-    return ServingCalibration(
-        file=file, date=date, groups=groups, backends=backends, profiles=profiles
-    )
+        if index < n_rounds - 1:
+            fits = fit_groups(_surrogates(rows, answers, profiles), priors=_priors(profiles))
+            groups = {
+                key: GroupFit(backend=key[0], family=key[1], fit=fit, errors={})
+                for key, fit in fits.items()
+            }
+            profiles = fitted_profiles(
+                profiles, groups=groups, priors=_priors(profiles), origin=f"{file}, {date}"
+            )
+    return fit_answers(rows, answers=answers, profiles=profiles, file=file, date=date)
 
 
 def write_backend_files(found: ServingCalibration, *, folder: str | Path) -> tuple[Path, ...]:
-    """Write the profiles of a calibration.
+    """Write the profiles of a calibration, and its errors beside them.
 
     Parameters
     ----------
@@ -143,16 +136,20 @@ def write_backend_files(found: ServingCalibration, *, folder: str | Path) -> tup
     Returns
     -------
     tuple of Path
-        The files, one for each profile.
+        One file for each profile, and ``serving_accuracy.json``.
     """
     paths = []
     Path(folder).mkdir(parents=True, exist_ok=True)
     for name, profile in found.profiles.items():
         path = Path(folder) / f"{name}.yaml"
-        title = "Host times are written by `rackmoe calibrate serving`; the rest by people."
+        title = "Fitted constants are written by `rackmoe calibrate serving`; the rest by people."
         path.write_text(backend_text(profile, title=title), encoding="utf-8")
         paths.append(path)
-    return tuple(paths)
+    accuracy = Path(folder) / "serving_accuracy.json"
+    strata = {name: [asdict(one) for one in strata] for name, strata in found.strata.items()}
+    data = {"file": found.file, "date": found.date, "strata": strata}
+    accuracy.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    return (*paths, accuracy)
 
 
 def fit_answers(
@@ -160,7 +157,9 @@ def fit_answers(
     *,
     answers: Mapping[str, Answer],
     profiles: Mapping[str, BackendProfile],
-) -> tuple[tuple[GroupFit, ...], tuple[BackendFit, ...]]:
+    file: str,
+    date: str,
+) -> ServingCalibration:
     """Fit the constants to rows that were simulated.
 
     Parameters
@@ -171,139 +170,74 @@ def fit_answers(
         By id, of simulations with `profiles`.
     profiles : mapping of str to BackendProfile
         By name.
+    file, date : str
+        Name of the file of the rows, and when this is done.
 
     Returns
     -------
-    tuple of tuple of GroupFit and tuple of BackendFit
-        By backend and family, and by backend.
+    ServingCalibration
+        Constants, errors and profiles.
     """
-    members: dict[tuple[str, str], list[RowSurrogate]] = {}
-    drafts: dict[str, list[RowSurrogate]] = {}
+    members, priors = _surrogates(rows, answers, profiles), _priors(profiles)
+    fits = fit_groups(members, priors=priors)
+    all_of = [(key, one) for key, found in members.items() for one in found]
+    stages = {
+        "simulated": {one.row.id: row_misses(one, point=one.at) for _, one in all_of},
+        "fitted": {one.row.id: row_misses(one, point=fits[key].point) for key, one in all_of},
+        "left_out": held_out_errors(members, priors=priors),
+    }
+    groups = {key: _group(key, fits[key], rows=members[key], stages=stages) for key in fits}
+    simple = {"roofline": roofline_points(rows), "nearest": nearest_points(rows)}
+    errors = {
+        name: {row.id: _scored(row, missed.get(row.id, {})) for row in rows}
+        for name, missed in stages.items()
+    } | {
+        name: {row.id: row_errors(row, figures=found[row.id]) for row in rows}
+        for name, found in simple.items()
+    }
+    return ServingCalibration(
+        file=file,
+        date=date,
+        groups=groups,
+        strata={name: score_strata(rows, errors=found) for name, found in errors.items()},
+        profiles=fitted_profiles(profiles, groups=groups, priors=priors, origin=f"{file}, {date}"),
+    )
+
+
+def _surrogates(
+    rows: Sequence[ServingRow],
+    answers: Mapping[str, Answer],
+    profiles: Mapping[str, BackendProfile],
+) -> dict[GroupKey, list[RowSurrogate]]:
+    members: dict[GroupKey, list[RowSurrogate]] = {}
     for row in rows:
         backend, gpu = BACKENDS[row.text("engine")], load_machine(row.text("hardware")).gpu.name
-        one = row_surrogate(row, answer=answers[row.id], host=profiles[backend].host_on(gpu))
-        if one is None:
-            continue
-        if row.text("mtp") == "on":
-            drafts.setdefault(backend, []).append(one)
-        else:
-            members.setdefault((backend, FAMILIES[gpu]), []).append(one)
-    colds = {
-        name: _cold_start_s(members, backend=name, profile=profiles[name]) for name in profiles
-    }
-    priors = {name: host_point(profiles[name].host) for name in profiles}
-    fits = {
-        key: fit_host(found, prior=priors[key[0]], cold_start_s=colds[key[0]][0])
-        for key, found in members.items()
-    }
-    groups = tuple(
-        _group(key, members[key], fits=fits, prior=priors[key[0]], cold_start_s=colds[key[0]][0])
-        for key in sorted(members)
-    )
-    backends = tuple(
-        _backend(name, drafts.get(name, []), fits=fits, profile=profiles[name], cold=colds[name])
-        for name in sorted(profiles)
-    )
-    return groups, backends
+        one = row_surrogate(row, answer=answers[row.id], profile=profiles[backend], gpu=gpu)
+        if one is not None:
+            members.setdefault((backend, FAMILIES.get(gpu, gpu)), []).append(one)
+    return members
+
+
+def _priors(profiles: Mapping[str, BackendProfile]) -> dict[str, Point]:
+    return {name: assumed_point(profile) for name, profile in profiles.items()}
 
 
 def _group(
-    key: tuple[str, str],
-    rows: Sequence[RowSurrogate],
+    key: GroupKey,
+    fit: PointFit,
     *,
-    fits: Mapping[tuple[str, str], HostFit],
-    prior: HostPoint,
-    cold_start_s: float,
+    rows: Sequence[RowSurrogate],
+    stages: Mapping[str, Mapping[str, Mapping[str, float]]],
 ) -> GroupFit:
-    before = {one.row.id: surrogate_errors(one, point=one.at) for one in rows}
-    fitted = {
-        one.row.id: surrogate_errors(one, point=fits[key].point, cold_start_s=cold_start_s)
-        for one in rows
-    }
-    held_out = held_out_errors(
-        rows, prior=prior, fallback=_nearest(key, fits, prior), cold_start_s=cold_start_s
-    )
-    medians = {
-        f"{metric}_{name}": median_error(errors, rows=rows, metric=metric)
-        for metric in ("tpot", "ttft")
-        for name, errors in (("before", before), ("fitted", fitted), ("held_out", held_out))
-    }
-    return GroupFit(backend=key[0], family=key[1], fit=fits[key], held_out=held_out, **medians)
+    errors = {}
+    for metric in METRICS:
+        medians = [
+            median_error(stages[stage], rows=rows, metric=metric)
+            for stage in ("simulated", "fitted", "left_out")
+        ]
+        errors[metric] = MetricErrors(before=medians[0], fitted=medians[1], held_out=medians[2])
+    return GroupFit(backend=key[0], family=key[1], fit=fit, errors=errors)
 
 
-def _nearest(
-    key: tuple[str, str], fits: Mapping[tuple[str, str], HostFit], prior: HostPoint
-) -> HostPoint:
-    """Return the constants of the same backend elsewhere, else of another on these GPUs."""
-    same = [other for other in sorted(fits) if other != key and other[0] == key[0]]
-    near = [other for other in sorted(fits) if other != key and other[1] == key[1]]
-    for candidates in (same, near):
-        if candidates:
-            best = max(candidates, key=lambda other: fits[other].n_curves)
-            return fits[best].point
-    return prior
-
-
-def _cold_start_s(
-    members: Mapping[tuple[str, str], Sequence[RowSurrogate]],
-    *,
-    backend: str,
-    profile: BackendProfile,
-) -> tuple[float, int]:
-    """Return the wait at the start that mean first tokens of split runs show. [s]."""
-    rows = [
-        one
-        for (name, _), found in members.items()
-        if name == backend
-        for one in found
-        if one.row.text("mode") == "disagg"
-        and one.row.text("ttft_stat") == "mean"
-        and one.row.text("score_ttft") == "yes"
-    ]
-    if len(rows) < _MIN_COLD_ROWS:
-        return 0.0, len(rows)
-    now_s = profile.kv.cold_start_s.value
-    curves = [one.row.curve for one in rows]
-    excess_s = np.array([(one.row.number("ttft_ms") or 0.0) * _MS - one.ttft_s for one in rows])
-    weights = np.array([1.0 / curves.count(curve) for curve in curves])
-    found_s = now_s + CLIENT_ROUNDS * weighted_median(excess_s, weights=weights)
-    return (found_s if found_s > _LEAST_COLD_S else 0.0), len(rows)
-
-
-def _backend(
-    name: str,
-    rows: Sequence[RowSurrogate],
-    *,
-    fits: Mapping[tuple[str, str], HostFit],
-    profile: BackendProfile,
-    cold: tuple[float, int],
-) -> BackendFit:
-    """Return the acceptance for which half of the rows with drafts are slower."""
-    scored = [one for one in rows if one.row.number("tpot_ms")]
-    acceptance = None
-    if scored:
-        ratios, weights = [], []
-        curves = [one.row.curve for one in scored]
-        for one in scored:
-            gpu = load_machine(one.row.text("hardware")).gpu.name
-            fit = fits.get((name, FAMILIES[gpu]))
-            point = one.at if fit is None else fit.point
-            ratios.append(one.tpot_at_s(point) / ((one.row.number("tpot_ms") or 0.0) * _MS))
-            weights.append(1.0 / curves.count(one.row.curve))
-        now = mean_tokens(profile.speculation.acceptance_frac.value, n_drafts=DEFAULT_DRAFTS)
-        wanted = now * weighted_median(np.array(ratios), weights=np.array(weights))
-        acceptance = _acceptance(wanted)
-    return BackendFit(
-        backend=name,
-        acceptance_frac=acceptance,
-        n_draft_rows=len(scored),
-        cold_start_s=cold[0],
-        n_cold_rows=cold[1],
-    )
-
-
-def _acceptance(wanted_tokens: float) -> float:
-    """Return the equal chance of all drafts that gives so many tokens a step."""
-    grid = np.linspace(0.0, 1.0, 1001)
-    tokens = np.array([mean_tokens((a,), n_drafts=DEFAULT_DRAFTS) for a in grid.tolist()])
-    return float(grid[int(np.argmin(np.abs(tokens - wanted_tokens)))])
+def _scored(row: ServingRow, missed: Mapping[str, float]) -> dict[str, float | None]:
+    return {metric: missed.get(metric) for metric in row_errors(row, figures={})}

@@ -1,142 +1,273 @@
-"""What a simulated row would have given with other host times, without simulating it again."""
+"""What a simulated row would have given with other constants, without simulating it again."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rackmoe.backend.profile import HostTimes
+from rackmoe.backend.profile import BackendProfile
+from rackmoe.serving.speculation import mean_tokens
 from rackmoe.study.validation.serving_answers import Answer
-from rackmoe.study.validation.serving_features import StepFeatures
-from rackmoe.study.validation.serving_rows import CLIENT_ROUNDS, ServingRow
+from rackmoe.study.validation.serving_features import RowFeatures, WaitFeatures
+from rackmoe.study.validation.serving_rows import DEFAULT_DRAFTS, ServingRow
+from rackmoe.study.validation.serving_score import measured_throughput
 
-__all__ = ["HOST_CONSTANTS", "HostPoint", "RowSurrogate", "host_point", "row_surrogate"]
+__all__ = [
+    "CONSTANTS",
+    "HOST_CONSTANTS",
+    "Point",
+    "RowSurrogate",
+    "assumed_point",
+    "backend_point",
+    "equal_acceptance",
+    "row_surrogate",
+]
 
-HOST_CONSTANTS: Final = ("gap_s", "sequence_s", "layer_s", "request_s", "poll_steps")
-"""What is fitted for a backend on a family of GPUs."""
+HOST_CONSTANTS: Final = (
+    "gap_s",
+    "sequence_s",
+    "layer_s",
+    "request_s",
+    "decode_stretch",
+    "prompt_stretch",
+)
+"""What is fitted for a backend beside a family of GPUs."""
 
-HostPoint = NDArray[np.float64]
-"""Values of `HOST_CONSTANTS`: four times [s] and a count."""
+CONSTANTS: Final = (*HOST_CONSTANTS, "acceptance_frac", "cold_start_s")
+"""The same, and what a backend has on all GPUs."""
 
+Point = NDArray[np.float64]
+"""Values of `CONSTANTS`: times in seconds, factors and a share."""
+
+_GAP, _SEQUENCE, _LAYER, _REQUEST, _DECODE, _PROMPT, _ACCEPTANCE, _COLD = range(len(CONSTANTS))
 _MS: Final = 1e-3
-# A request arrives in the middle of a step, and of the steps between two looks at the intake.
-_MIDDLE: Final = 0.5
-_LEAST_S: Final = 1e-4
+_LEAST_S: Final = 1e-3
+# Of three drafts of random tokens, 1.2 are accepted; connections are made in seconds
+# (kind: assumed).
+_ASSUMED_ACCEPTANCE: Final = 0.6
+_ASSUMED_COLD_START_S: Final = 5.0
+# Between these quantiles a mean stands for the median, so that it changes smoothly.
+_MIDDLE_QUANTILES: Final = np.linspace(0.4, 0.6, 9)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RowSurrogate:
-    """A row as a function of the host times.
-
-    Attributes
-    ----------
-    row : ServingRow
-        What was measured.
-    features : StepFeatures
-        Its simulated steps.
-    at : ndarray of shape (5,)
-        Host times of the simulation. [s]
-    host_step_s : float
-        Host work of a step without prompts. [s]
-    tpot_s, ttft_s : float
-        What the simulation gave. [s]
-    """
-
-    row: ServingRow
-    features: StepFeatures
-    at: HostPoint
-    host_step_s: float
-    tpot_s: float
-    ttft_s: float
-
-    def tpot_at_s(self, point: HostPoint) -> float:
-        """Return the time per token with other host times.
-
-        Parameters
-        ----------
-        point : ndarray of shape (5,)
-            Host times. [s]
-
-        Returns
-        -------
-        float
-            The simulated one, scaled as its steps are. [s]
-        """
-        return self.tpot_s * self._step_s(point) / self._step_s(self.at)
-
-    def ttft_at_s(self, point: HostPoint, *, cold_start_s: float = 0.0) -> float:
-        """Return the time to the first token with other host times.
-
-        Parameters
-        ----------
-        point : ndarray of shape (5,)
-            Host times. [s]
-        cold_start_s : float
-            Time without transfers at the start, which delays the first round. [s]
-
-        Returns
-        -------
-        float
-            The simulated one, changed by what a prompt waits for. [s]
-        """
-        features = self.features
-        more_s = float(point[3] - self.at[3])
-        more_s += features.prompt_steps * (self._prompt_s(point) - self._prompt_s(self.at))
-        if self.row.text("mode") == "agg":
-            here_s, there_s = self._step_s(point), self._step_s(self.at)
-            more_s += _MIDDLE * (float(point[4]) * here_s - float(self.at[4]) * there_s)
-        if self.row.text("ttft_stat") == "mean" and self.row.text("mode") == "disagg":
-            more_s += cold_start_s / CLIENT_ROUNDS
-        return max(self.ttft_s + more_s, _LEAST_S)
-
-    def _step_s(self, point: HostPoint) -> float:
-        """Return the mean step that a decoding sequence waits for."""
-        features = self.features
-        layers_s = self.host_step_s + float(point[2]) * features.n_layers
-        decode_s = _mean_s(
-            features.decode_busy_s, features.decode_sequences, self.host_step_s, point
-        )
-        mixed_s = _mean_s(features.mixed_busy_s, features.mixed_sequences, layers_s, point)
-        share = features.mixed_share if features.mixed_busy_s else 0.0
-        if not features.decode_busy_s:
-            share = 1.0
-        return (1 - share) * decode_s + share * mixed_s
-
-    def _prompt_s(self, point: HostPoint) -> float:
-        floor_s = self.host_step_s + float(point[2]) * self.features.n_layers
-        busy_s = self.features.prompt_busy_s
-        return _mean_s(busy_s, (0.0,) * len(busy_s), floor_s, point)
-
-
-def _mean_s(
-    busy_s: tuple[float, ...], sequences: tuple[float, ...], floor_s: float, point: HostPoint
-) -> float:
-    """Return the mean duration of steps with other host times."""
-    if not busy_s:
-        return 0.0
-    took_s = np.maximum(np.array(busy_s), floor_s)
-    return float(np.mean(took_s + point[0] + point[1] * np.array(sequences)))
-
-
-def host_point(host: HostTimes) -> HostPoint:
-    """Return the fitted constants of host times.
+    """A row as a function of the constants of its backend.
 
     Parameters
     ----------
-    host : HostTimes
-        Of a profile.
+    row : ServingRow
+        What was measured.
+    features : RowFeatures
+        Its simulated steps.
+    at : ndarray of shape (8,)
+        Constants of the simulation.
+    host_step_s : float
+        Host work of a step without prompts. [s]
+    figures : mapping of str to float
+        What the simulation gave, of ``tpot``, ``throughput`` and ``ttft``; times in seconds.
+    """
+
+    def __init__(
+        self,
+        row: ServingRow,
+        *,
+        features: RowFeatures,
+        at: Point,
+        host_step_s: float,
+        figures: Mapping[str, float],
+    ) -> None:
+        self.row = row
+        self.at = at
+        self.figures = figures
+        self._kinds = _Kinds.of(features, host_step_s=host_step_s)
+        self._first = _Waits.of(features.first)
+        self._output = _Waits.of(features.output)
+        self._arrival_s = np.array(features.arrival_s)
+        self._n_out = np.array(features.n_steps_out)
+        self._weights = np.array(features.weights)
+        self._is_mean = {name: row.text(f"{name}_stat") == "mean" for name in ("tpot", "ttft")}
+        self._n_drafts = 0
+        if row.text("mtp") == "on":
+            self._n_drafts = row.count("mtp_draft_tokens", default=DEFAULT_DRAFTS)
+        self._there = self._raw(at)
+
+    def predict(self, point: Point) -> dict[str, float]:
+        """Return the figures of the row with other constants.
+
+        Parameters
+        ----------
+        point : ndarray of shape (8,)
+            The constants.
+
+        Returns
+        -------
+        dict of str to float
+            Those of `figures`, changed as the waits of the sampled requests are.
+        """
+        here, there = self._raw(point), self._there
+        found = {}
+        for name, value in self.figures.items():
+            if name == "ttft":
+                found[name] = max(value + here[name] - there[name], _LEAST_S)
+            else:
+                found[name] = value * here[name] / there[name]
+        return found
+
+    def _raw(self, point: Point) -> dict[str, float]:
+        """Return what the sampled requests wait for, and their rate."""
+        took_s = self._kinds.steps_s(point, at=self.at)
+        if self.row.text("arrival") != "closed":
+            whole_s = float(took_s @ self._kinds.n_steps)
+            return {"tpot": whole_s, "ttft": whole_s, "throughput": 1.0 / whole_s}
+        first_s = self._first.total_s(took_s) + point[_REQUEST]
+        if self.row.text("mode") == "disagg":
+            first_s = np.maximum(first_s, point[_COLD] - self._arrival_s)
+        output_s = self._output.total_s(took_s) * self._tokens(self.at) / self._tokens(point)
+        weights = self._weights
+        stay_s = float(np.average(first_s + output_s, weights=weights))
+        return {
+            "tpot": _statistic(
+                output_s / self._n_out, weights=weights, is_mean=self._is_mean["tpot"]
+            ),
+            "ttft": _statistic(first_s, weights=weights, is_mean=self._is_mean["ttft"]),
+            "throughput": 1.0 / stay_s,
+        }
+
+    def _tokens(self, point: Point) -> float:
+        if not self._n_drafts:
+            return 1.0
+        return mean_tokens((float(point[_ACCEPTANCE]),), n_drafts=self._n_drafts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Kinds:
+    """The kinds of steps of a row, as arrays."""
+
+    busy_s: NDArray[np.float64]
+    compute_frac: NDArray[np.float64]
+    sequences: NDArray[np.float64]
+    has_prompts: NDArray[np.bool_]
+    n_steps: NDArray[np.float64]
+    n_layers: int
+    host_step_s: float
+
+    @classmethod
+    def of(cls, features: RowFeatures, *, host_step_s: float) -> "_Kinds":
+        return cls(
+            busy_s=np.array(features.busy_s),
+            compute_frac=np.array(features.compute_frac),
+            sequences=np.array(features.sequences),
+            has_prompts=np.array(features.has_prompts),
+            n_steps=np.array(features.n_steps),
+            n_layers=features.n_layers,
+            host_step_s=host_step_s,
+        )
+
+    def steps_s(self, point: Point, *, at: Point) -> NDArray[np.float64]:
+        """Return the duration of each kind. [s]."""
+        prompts = self.has_prompts
+        stretch = np.where(prompts, point[_PROMPT] / at[_PROMPT], point[_DECODE] / at[_DECODE])
+        busy_s = self.busy_s * (1 + (stretch - 1) * self.compute_frac)
+        host_s = self.host_step_s + prompts * (point[_LAYER] * self.n_layers)
+        idle_s = point[_GAP] + point[_SEQUENCE] * self.sequences
+        found: NDArray[np.float64] = np.maximum(busy_s, host_s) + idle_s
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Waits:
+    """What the requests of a row wait for, as arrays."""
+
+    counts: NDArray[np.float64]
+    rest_s: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, waits: WaitFeatures) -> "_Waits":
+        return cls(counts=np.array(waits.counts), rest_s=np.array(waits.rest_s))
+
+    def total_s(self, took_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the time of each request. [s]."""
+        found: NDArray[np.float64] = self.rest_s + self.counts @ took_s
+        return found
+
+
+def _statistic(
+    values: NDArray[np.float64], *, weights: NDArray[np.float64], is_mean: bool
+) -> float:
+    if is_mean:
+        return float(np.average(values, weights=weights))
+    order = np.argsort(values, kind="stable")
+    middle = np.cumsum(weights[order]) - weights[order] / 2
+    return float(np.interp(_MIDDLE_QUANTILES, middle / weights.sum(), values[order]).mean())
+
+
+def assumed_point(profile: BackendProfile) -> Point:
+    """Return what is assumed of a backend where nothing is measured.
+
+    Parameters
+    ----------
+    profile : BackendProfile
+        The backend; its host times for no GPU in particular are never fitted.
 
     Returns
     -------
-    ndarray of shape (5,)
-        In the order of `HOST_CONSTANTS`. [s]
+    ndarray of shape (8,)
+        In the order of `CONSTANTS`.
     """
-    return np.array([float(getattr(host, name).value) for name in HOST_CONSTANTS])
+    host = [float(getattr(profile.host, name).value) for name in HOST_CONSTANTS]
+    return np.array([*host, _ASSUMED_ACCEPTANCE, _ASSUMED_COLD_START_S])
 
 
-def row_surrogate(row: ServingRow, *, answer: Answer, host: HostTimes) -> RowSurrogate | None:
-    """Return a row as a function of the host times.
+def backend_point(profile: BackendProfile, *, gpu: str) -> Point:
+    """Return the constants of a backend beside a GPU.
+
+    Parameters
+    ----------
+    profile : BackendProfile
+        The backend.
+    gpu : str
+        Name of the GPU.
+
+    Returns
+    -------
+    ndarray of shape (8,)
+        In the order of `CONSTANTS`; one chance for all drafts that gives as many tokens.
+    """
+    host = profile.host_on(gpu)
+    rates = profile.speculation.acceptance_frac.value
+    return np.array(
+        [
+            *(float(getattr(host, name).value) for name in HOST_CONSTANTS),
+            equal_acceptance(mean_tokens(rates, n_drafts=DEFAULT_DRAFTS)),
+            profile.kv.cold_start_s.value,
+        ]
+    )
+
+
+def equal_acceptance(wanted_tokens: float) -> float:
+    """Return the equal chance of all drafts that gives so many tokens a step.
+
+    Parameters
+    ----------
+    wanted_tokens : float
+        Tokens of a sequence in a step of `DEFAULT_DRAFTS`, a count.
+
+    Returns
+    -------
+    float
+        From 0 to 1.
+    """
+    grid = np.linspace(0.0, 1.0, 1001)
+    tokens = np.array([mean_tokens((a,), n_drafts=DEFAULT_DRAFTS) for a in grid.tolist()])
+    return float(grid[int(np.argmin(np.abs(tokens - wanted_tokens)))])
+
+
+def row_surrogate(
+    row: ServingRow, *, answer: Answer, profile: BackendProfile, gpu: str
+) -> RowSurrogate | None:
+    """Return a row as a function of the constants of its backend.
 
     Parameters
     ----------
@@ -144,22 +275,31 @@ def row_surrogate(row: ServingRow, *, answer: Answer, host: HostTimes) -> RowSur
         The row.
     answer : Answer
         What a simulation gave.
-    host : HostTimes
-        With which host times.
+    profile : BackendProfile
+        With which backend.
+    gpu : str
+        Name of its GPU.
 
     Returns
     -------
     RowSurrogate or None
-        None where the row was not answered or has no latencies.
+        None where the row was not answered.
     """
-    tpot_ms, ttft_ms = answer.figures.get("tpot_ms"), answer.figures.get("ttft_ms")
-    if answer.features is None or tpot_ms is None or ttft_ms is None:
+    if answer.features is None:
         return None
+    throughput = measured_throughput(row)
+    columns = {"tpot": ("tpot_ms", _MS), "ttft": ("ttft_ms", _MS)}
+    if throughput is not None:
+        columns["throughput"] = (throughput, 1.0)
+    figures = {}
+    for name, (column, scale) in columns.items():
+        value = answer.figures.get(column)
+        if value:
+            figures[name] = value * scale
     return RowSurrogate(
-        row=row,
+        row,
         features=answer.features,
-        at=host_point(host),
-        host_step_s=host.step_s.value,
-        tpot_s=tpot_ms * _MS,
-        ttft_s=ttft_ms * _MS,
+        at=backend_point(profile, gpu=gpu),
+        host_step_s=profile.host_on(gpu).step_s.value,
+        figures=figures,
     )

@@ -18,7 +18,7 @@ from rackmoe.errors import RackmoeError
 from rackmoe.scenario.document import ScenarioDocument
 from rackmoe.scenario.resolved import Scenario, resolve_scenario
 from rackmoe.schema.shipped import shipped_folder
-from rackmoe.study.validation.serving_features import StepFeatures
+from rackmoe.study.validation.serving_features import RowFeatures
 from rackmoe.study.validation.serving_rows import ServingRow, row_document
 from rackmoe.study.validation.serving_run import RowQuestion, row_question, simulate_row
 
@@ -42,13 +42,13 @@ class Answer:
         By column of the file; empty where there is no answer.
     reason : str
         Why there is none.
-    features : StepFeatures or None
+    features : RowFeatures or None
         Its steps, for fits.
     """
 
     figures: Mapping[str, float | None]
     reason: str = ""
-    features: StepFeatures | None = None
+    features: RowFeatures | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +180,7 @@ def _kept_answer(place: Path | None) -> Answer | None:
         return None
     try:
         known = json.loads(place.read_text(encoding="utf-8"))
-        features = StepFeatures.from_json(known["features"])
+        features = RowFeatures.from_json(known["features"])
         return Answer(figures=known["figures"], features=features)
     except (OSError, KeyError, TypeError, ValueError):
         return None

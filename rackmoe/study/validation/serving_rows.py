@@ -12,6 +12,7 @@ from rackmoe.hardware.profile import load_machine
 from rackmoe.model.config import load_model
 from rackmoe.scenario.document import ScenarioDocument
 from rackmoe.study.validation.points_csv import PointColumns, read_points
+from rackmoe.study.validation.recipe_intake import recipe_intake_steps
 from rackmoe.study.validation.recipe_slots import recipe_slots
 
 __all__ = [
@@ -214,7 +215,8 @@ def row_document(row: ServingRow) -> ScenarioDocument:
     12. Weights that do not fit a saturated prefill stream in from the memory of the CPUs.
     13. The decode engines of a disaggregated TensorRT-LLM have the slots of `recipe_slots`;
         others have at least as many as users.
-    14. Random tokens choose experts evenly with the noise of chance; ``eplb`` rows have the
+    14. Schedulers look for new prompts as often as `recipe_intake_steps` says.
+    15. Random tokens choose experts evenly with the noise of chance; ``eplb`` rows have the
         balancer's placement on drawn skew, ``real`` rows the same skew without the balancer.
 
     Parameters
@@ -304,6 +306,12 @@ def _pool(row: ServingRow, phase: str) -> dict[str, Any]:
         pool["draft_tokens"] = row.count("mtp_draft_tokens", default=DEFAULT_DRAFTS)
     if row.text("arrival") == "closed" and phase == "decode":
         pool["max_batch_per_rank"] = _slots(row)
+        pool["intake_every_steps"] = recipe_intake_steps(
+            engine=row.text("engine"),
+            hardware=row.text("hardware"),
+            mode=row.text("mode"),
+            n_users=row.count("concurrency"),
+        )
     return pool
 
 

@@ -11,7 +11,7 @@ from rackmoe.engine.run import run_engine
 from rackmoe.scenario.resolved import Scenario
 from rackmoe.scenario.traffic import Traffic, build_traffic
 from rackmoe.streams import Streams
-from rackmoe.study.validation.serving_features import StepFeatures, step_features
+from rackmoe.study.validation.serving_features import RowFeatures, row_features
 from rackmoe.study.validation.serving_rows import CLIENT_ROUNDS, ServingRow
 
 __all__ = ["FIGURES", "RowQuestion", "row_question", "simulate_row"]
@@ -91,7 +91,7 @@ def row_question(row: ServingRow) -> RowQuestion:
 
 def simulate_row(
     scenario: Scenario, *, question: RowQuestion, seed: int = 0
-) -> tuple[dict[str, float | None], StepFeatures]:
+) -> tuple[dict[str, float | None], RowFeatures | None]:
     """Return the figures of a row, and its steps.
 
     Parameters
@@ -105,7 +105,7 @@ def simulate_row(
 
     Returns
     -------
-    tuple of dict and StepFeatures
+    tuple of dict and RowFeatures or None
         By column of the file, in its units; None where the mode has no such figure.
         Milliseconds, and tokens per second and GPU.
     """
@@ -118,7 +118,13 @@ def simulate_row(
     )
     requests = run.records.to_frame("requests")
     steps = run.records.to_frame("steps")
-    features = step_features(scenario, run=run)
+    n_ended = int(requests["last_token_s"].notna().sum())
+    features = row_features(
+        scenario,
+        run=run,
+        weights=_weights(n_ended, users=question.users),
+        n_burst=question.users,
+    )
     if question.mode == "decode_only":
         return _decode_figures(requests, steps, question), features
     if question.mode == "prefill_only":

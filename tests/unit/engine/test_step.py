@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from strategies import write_model
 
+from rackmoe.backend.profile import load_backend
 from rackmoe.engine.step import ReplicaShape, StepLaw, StepSchedule
 from rackmoe.model.config import load_model
 from rackmoe.model.costs import Work
@@ -103,8 +104,13 @@ class Exchanges:
 
 
 def host_times(**given):
-    times = {"step_s": 0.0, "gap_s": 0.0, "sequence_s": 0.0, "layer_s": 0.0, **given}
-    return SimpleNamespace(**{name: SimpleNamespace(value=time) for name, time in times.items()})
+    host = load_backend("ideal").host
+    return host.model_copy(
+        update={
+            name: getattr(host, name).model_copy(update={"value": value})
+            for name, value in given.items()
+        }
+    )
 
 
 def schedule(*, is_two_batch=False, n_drafts=0, **host):
@@ -313,6 +319,31 @@ def test_every_assignment_of_a_copied_expert_is_written(small_files):
 
 def test_a_shape_counts_its_gpus():
     assert ReplicaShape(tp=2, n_groups=3, is_expert_parallel=True).n_gpus == 6
+
+
+def test_kernels_stretch_in_a_served_model_and_exchanges_do_not(small_files):
+    exchange = PortTimes(
+        egress_s=np.full((3, 2), 7.0), ingress_s=np.full((3, 2), 7.0), latency_s=1.0
+    )
+    exchanges = Exchanges((exchange, exchange))
+    alone = step_law(small_files, "latent", n_groups=2, ep=2, exchanges=exchanges)
+    served = step_law(
+        small_files,
+        "latent",
+        n_groups=2,
+        ep=2,
+        exchanges=exchanges,
+        schedule=schedule(decode_stretch=2.0, prompt_stretch=3.0),
+    )
+    plain, longer = (
+        plan_of(alone, decoding(0, 1, n_groups=2)),
+        plan_of(served, decoding(0, 1, n_groups=2)),
+    )
+    assert longer.times[0].expert_s == pytest.approx(2 * plain.times[0].expert_s)
+    assert longer.times[0].pre_s == pytest.approx(2 * plain.times[0].pre_s)
+    assert longer.plan.tail_s == pytest.approx(2 * plain.plan.tail_s)
+    assert longer.totals.attention_s == pytest.approx(2 * plain.totals.attention_s)
+    assert longer.times[0].dispatch.egress_s == pytest.approx(plain.times[0].dispatch.egress_s)
 
 
 def test_sequences_of_the_fullest_group_and_layers_with_prompts_cost_host_time(small_files):

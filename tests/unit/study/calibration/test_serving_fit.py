@@ -1,90 +1,115 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from rackmoe.study.calibration.serving_fit import (
-    fit_host,
+    PointFit,
+    fit_groups,
     held_out_errors,
     median_error,
-    surrogate_errors,
+    nearest_point,
+    row_misses,
 )
 from rackmoe.study.calibration.serving_surrogate import RowSurrogate
-from rackmoe.study.validation.serving_features import StepFeatures
+from rackmoe.study.validation.serving_features import RowFeatures, WaitFeatures
 from rackmoe.study.validation.serving_rows import ServingRow
 
-TRUE = np.array([1e-3, 2e-5, 1e-3, 0.05, 1.0])
-AT = np.array([0.0, 0.0, 0.0, 0.0, 1.0])
+AT = np.array([0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.6, 0.0])
+TRUE = np.array([1e-3, 1e-5, 1e-4, 0.05, 1.1, 1.2, 0.6, 0.0])
+PRIORS = {"a": AT, "b": AT}
 
 
-def surrogate(index: int, *, curve: str) -> RowSurrogate:
-    """Return a row whose measured times follow from the true host times."""
+def surrogate(index: int, *, curve: str, slower: float = 1.0) -> RowSurrogate:
+    """Return a row whose measured times follow from the true constants."""
     n_sequences = 2.0 * 4**index
-    busy_s = 5e-3 + 1e-4 * n_sequences
-    features = StepFeatures(
-        decode_busy_s=(busy_s,) * 4,
-        mixed_busy_s=(0.02,),
-        prompt_busy_s=(0.02,),
-        decode_sequences=(n_sequences,) * 4,
-        mixed_sequences=(n_sequences,),
-        mixed_share=0.1,
-        prompt_steps=1.0,
-        tokens_per_step=1.0,
+    features = RowFeatures(
+        busy_s=(5e-3 + 1e-4 * n_sequences, 0.02),
+        compute_frac=(0.8, 0.9),
+        sequences=(n_sequences, n_sequences),
+        has_prompts=(False, True),
+        n_steps=(90.0, 10.0),
+        first=WaitFeatures(counts=((0.5, 1.0 + index),), rest_s=(0.001,)),
+        output=WaitFeatures(counts=((9.0, 1.0),), rest_s=(0.0,)),
+        arrival_s=(0.0,),
+        n_steps_out=(10.0,),
+        weights=(1.0,),
         n_layers=60,
     )
     cells = {"id": f"{curve}{index}", "curve": curve, "trust": "A", "mode": "agg"}
-    one = RowSurrogate(
-        row=ServingRow(cells=cells),
-        features=features,
-        at=AT,
-        host_step_s=0.0,
-        tpot_s=0.9 * busy_s + 0.1 * 0.02,
-        ttft_s=0.02 + 0.5 * busy_s,
-    )
-    measured = {
-        "tpot_ms": f"{1e3 * one.tpot_at_s(TRUE)}",
-        "ttft_ms": f"{1e3 * one.ttft_at_s(TRUE)}",
+    cells |= {"arrival": "closed", "tpot_stat": "mean", "ttft_stat": "mean"}
+    raw = RowSurrogate(
+        ServingRow(cells=cells), features=features, at=AT, host_step_s=0.0, figures={}
+    )._raw(AT)
+    row = ServingRow(cells=cells)
+    one = RowSurrogate(row, features=features, at=AT, host_step_s=0.0, figures=raw)
+    true = one.predict(TRUE)
+    cells |= {
+        "tpot_ms": f"{1e3 * true['tpot'] * slower}",
+        "ttft_ms": f"{1e3 * true['ttft'] * slower}",
         "score_ttft": "yes",
     }
-    return replace(one, row=ServingRow(cells=cells | measured))
+    row = ServingRow(cells=cells)
+    return RowSurrogate(row, features=features, at=AT, host_step_s=0.0, figures=raw)
 
 
 @pytest.fixture
 def rows():
-    return [surrogate(index, curve=curve) for curve in "abc" for index in range(4)]
+    return [surrogate(index, curve=curve) for curve in "pqr" for index in range(4)]
+
+
+def errors_of(rows, point, metric):
+    return [abs(row_misses(one, point=point)[metric]) for one in rows]
 
 
 def test_measured_times_are_found_again(rows):
-    fit = fit_host(rows, prior=np.array([2e-4, 2e-6, 4e-4, 0.04, 1.0]))
+    fit = fit_groups({("a", "x"): rows}, priors=PRIORS)["a", "x"]
     assert fit.n_rows == 12
     assert fit.n_curves == 3
-    # gap and layers trade places, what they give does not
-    assert fit.point[1] == pytest.approx(TRUE[1], rel=0.3)
-    assert max(abs(surrogate_errors(one, point=fit.point)["tpot"]) for one in rows) < 0.03
+    assert max(errors_of(rows, AT, "tpot")) > 0.15
+    # the prior pulls a little, and constants trade places
+    assert max(errors_of(rows, fit.point, "tpot")) < 0.05
+    assert max(errors_of(rows, fit.point, "ttft")) < 0.15
+
+
+def test_one_wild_row_does_not_carry_the_fit(rows):
+    wild = surrogate(0, curve="p", slower=20.0)
+    fit = fit_groups({("a", "x"): [*rows[1:], wild]}, priors=PRIORS)["a", "x"]
+    assert max(errors_of(rows, fit.point, "tpot")) < 0.06
+
+
+def test_a_family_moves_its_hosts_away_from_the_backend_and_nothing_else(rows):
+    slow = [surrogate(index, curve="s", slower=1.5) for index in range(4)]
+    fits = fit_groups({("a", "x"): rows, ("a", "y"): slow}, priors=PRIORS)
+    own, other = fits["a", "y"].point, fits["a", "x"].point
+    assert max(errors_of(slow, own, "tpot")) < max(errors_of(slow, other, "tpot"))
+    # what all families share stays
+    assert own[6:].tolist() == other[6:].tolist()
 
 
 def test_left_out_curves_are_not_seen(rows):
-    rows[0] = replace(rows[0], row=ServingRow(cells=dict(rows[0].row.cells) | {"tpot_ms": "1000"}))
-    errors = held_out_errors(rows, prior=AT, fallback=AT)
-    assert set(errors) == {one.row.id for one in rows}
-    assert errors["a0"]["tpot"] < -0.9
+    odd = [surrogate(index, curve="z", slower=5.0) for index in range(4)]
+    errors = held_out_errors({("a", "x"): [*rows, *odd]}, priors=PRIORS)
+    assert set(errors) == {one.row.id for one in (*rows, *odd)}
+    assert errors["z0"]["tpot"] < -0.6
     assert median_error(errors, rows=rows, metric="tpot") < 0.1
 
 
 def test_a_single_curve_falls_back_on_the_nearest_group(rows):
-    own = [one for one in rows if one.row.curve == "a"]
-    errors = held_out_errors(own, prior=AT, fallback=TRUE)
-    assert max(abs(one["tpot"]) for one in errors.values()) < 1e-9
+    own = [surrogate(index, curve="s") for index in range(4)]
+    errors = held_out_errors({("a", "x"): rows, ("a", "y"): own}, priors=PRIORS)
+    # nothing of its own was seen, and the other family has the same constants
+    assert max(abs(errors[one.row.id]["tpot"]) for one in own) < 0.05
 
 
-def test_a_cold_start_delays_the_mean_of_split_runs_alone(rows):
-    one = rows[0]
-    split = replace(
-        one, row=ServingRow(cells=dict(one.row.cells) | {"mode": "disagg", "ttft_stat": "mean"})
-    )
-    base_s = split.ttft_at_s(AT)
-    assert split.ttft_at_s(AT, cold_start_s=30.0) == pytest.approx(base_s + 3.0)
-    assert one.ttft_at_s(AT, cold_start_s=30.0) == pytest.approx(one.ttft_at_s(AT))
+def fit(n_curves: int, value: float) -> PointFit:
+    return PointFit(point=np.full(8, value), n_rows=1, n_curves=n_curves)
+
+
+def test_the_nearest_group_is_the_same_backend_then_the_same_gpus():
+    fits = {("a", "x"): fit(2, 1.0), ("a", "y"): fit(9, 2.0), ("b", "z"): fit(30, 3.0)}
+    assert nearest_point(("a", "x"), fits=fits, priors=PRIORS)[0] == 1.0
+    assert nearest_point(("a", "z"), fits=fits, priors=PRIORS)[0] == 2.0
+    assert nearest_point(("c", "z"), fits=fits, priors=PRIORS)[0] == 3.0
+    assert nearest_point(("b", "w"), fits={}, priors=PRIORS) is AT
 
 
 def test_nothing_scored_has_no_median(rows):

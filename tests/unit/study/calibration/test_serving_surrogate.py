@@ -2,54 +2,138 @@ import numpy as np
 import pytest
 
 from rackmoe.backend.profile import load_backend
-from rackmoe.study.calibration.serving_surrogate import HOST_CONSTANTS, host_point, row_surrogate
+from rackmoe.serving.speculation import mean_tokens
+from rackmoe.study.calibration.serving_surrogate import (
+    CONSTANTS,
+    HOST_CONSTANTS,
+    RowSurrogate,
+    assumed_point,
+    backend_point,
+    equal_acceptance,
+    row_surrogate,
+)
 from rackmoe.study.validation.serving_answers import Answer
-from rackmoe.study.validation.serving_features import StepFeatures
+from rackmoe.study.validation.serving_features import RowFeatures, WaitFeatures
 from rackmoe.study.validation.serving_rows import ServingRow
 
-FEATURES = StepFeatures(
-    decode_busy_s=(0.01, 0.03),
-    mixed_busy_s=(),
-    prompt_busy_s=(0.02,),
-    decode_sequences=(10.0, 30.0),
-    mixed_sequences=(),
-    mixed_share=0.0,
-    prompt_steps=2.0,
-    tokens_per_step=1.0,
+# gap, sequence, layer, request, stretch of decode and of prompts, acceptance, cold start
+AT = np.array([0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.5, 0.0])
+# A decode step of 10 ms, half of it computing, and a prompt step of 20 ms.
+FEATURES = RowFeatures(
+    busy_s=(0.01, 0.02),
+    compute_frac=(0.5, 1.0),
+    sequences=(10.0, 0.0),
+    has_prompts=(False, True),
+    n_steps=(100.0, 10.0),
+    first=WaitFeatures(counts=((0.0, 2.0), (0.0, 4.0)), rest_s=(0.01, 0.01)),
+    output=WaitFeatures(counts=((9.0, 1.0), (9.0, 1.0)), rest_s=(0.0, 0.0)),
+    arrival_s=(0.0, 5.0),
+    n_steps_out=(10.0, 10.0),
+    weights=(1.0, 1.0),
     n_layers=10,
 )
-ANSWER = Answer(figures={"tpot_ms": 20.0, "ttft_ms": 100.0}, features=FEATURES)
+CELLS = {
+    "id": "a",
+    "mode": "agg",
+    "arrival": "closed",
+    "tpot_stat": "mean",
+    "ttft_stat": "mean",
+    "total_tokens_per_s_per_gpu": "1",
+}
+FIGURES = {"tpot": 0.011, "ttft": 0.07, "throughput": 100.0}
 
 
-def surrogate():
-    host = load_backend("ideal").host
-    found = row_surrogate(ServingRow(cells={"id": "a", "mode": "agg"}), answer=ANSWER, host=host)
-    assert found is not None
-    return found
+def surrogate(**cells: str) -> RowSurrogate:
+    row = ServingRow(cells=CELLS | cells)
+    return RowSurrogate(row, features=FEATURES, at=AT, host_step_s=0.0, figures=FIGURES)
 
 
-def test_the_point_of_a_profile_holds_its_fitted_constants():
-    host = load_backend("ideal").host
-    assert host_point(host).tolist() == [0.0, 0.0, 0.0, 0.0, 1.0]
-    assert len(HOST_CONSTANTS) == 5
+def point(**values: float):
+    changed = AT.copy()
+    for name, value in values.items():
+        changed[CONSTANTS.index(name)] = value
+    return changed
+
+
+def test_nothing_changes_where_the_constants_are_those_of_the_simulation():
+    assert surrogate().predict(AT) == pytest.approx(FIGURES)
 
 
 def test_gaps_and_sequences_lengthen_every_step():
-    point = np.array([0.005, 1e-3, 0.0, 0.0, 1.0])
-    # 20 ms, 5 ms of gap and 20 sequences of 1 ms
-    assert surrogate().tpot_at_s(point) == pytest.approx(0.045)
+    # 9 steps of 10 ms and one of 20 ms for 10 tokens, each 1 ms longer
+    assert surrogate().predict(point(gap_s=1e-3))["tpot"] == pytest.approx(0.012)
+    # 10 sequences in the decode steps alone
+    found = surrogate().predict(point(sequence_s=1e-4))
+    assert found["tpot"] == pytest.approx(0.011 + 0.9e-3)
 
 
-def test_first_tokens_wait_for_prompt_steps_the_intake_and_the_frontend():
-    one = surrogate()
-    # two prompt steps bound by 10 layers of 4 ms instead of 20 ms
-    assert one.ttft_at_s(np.array([0.0, 0.0, 0.004, 0.0, 1.0])) == pytest.approx(0.1 + 2 * 0.02)
-    assert one.ttft_at_s(np.array([0.0, 0.0, 0.0, 0.3, 1.0])) == pytest.approx(0.4)
-    # half of 10 more steps of 20 ms
-    assert one.ttft_at_s(np.array([0.0, 0.0, 0.0, 0.0, 11.0])) == pytest.approx(0.2)
+def test_kernels_stretch_and_exchanges_do_not():
+    found = surrogate().predict(point(decode_stretch=1.2))
+    # half of 9 decode steps computes
+    assert found["tpot"] == pytest.approx(0.011 + 0.9 * 0.2 * 0.005)
+    assert found["ttft"] == pytest.approx(0.07)
+    found = surrogate().predict(point(prompt_stretch=1.5))
+    # 3 prompt steps on average
+    assert found["ttft"] == pytest.approx(0.07 + 3 * 0.01)
+
+
+def test_first_tokens_wait_for_the_host_of_prompt_steps_and_for_the_frontend():
+    # 10 layers of 4 ms bound the 20 ms of a prompt step
+    assert surrogate().predict(point(layer_s=4e-3))["ttft"] == pytest.approx(0.07 + 3 * 0.02)
+    assert surrogate().predict(point(request_s=0.3))["ttft"] == pytest.approx(0.37)
+
+
+def test_a_loop_with_longer_stays_serves_less():
+    stay_s = 0.07 + 0.11
+    found = surrogate().predict(point(request_s=stay_s))
+    assert found["throughput"] == pytest.approx(50.0)
+
+
+def test_a_batch_takes_all_its_steps():
+    found = surrogate(arrival="batch").predict(point(gap_s=12e-3))
+    # 110 steps of 1.2 s
+    assert found["throughput"] == pytest.approx(100.0 * 1.2 / (1.2 + 110 * 12e-3))
+
+
+def test_a_cold_start_delays_the_first_requests_of_split_runs():
+    assert surrogate(mode="disagg").predict(point(cold_start_s=1.0))["ttft"] == pytest.approx(
+        0.07 + (1.0 - 0.05) / 2
+    )
+    assert surrogate().predict(point(cold_start_s=1.0))["ttft"] == pytest.approx(0.07)
+
+
+def test_accepted_drafts_shorten_the_time_per_token():
+    one = surrogate(mtp="on", mtp_draft_tokens="1")
+    assert one.predict(point(acceptance_frac=1.0))["tpot"] == pytest.approx(0.011 * 1.5 / 2)
+
+
+def test_a_median_hardly_changes_with_the_extremes():
+    one = surrogate(ttft_stat="p50")
+    assert one.predict(point(request_s=0.1))["ttft"] == pytest.approx(0.17)
+
+
+def test_profiles_say_where_a_fit_starts():
+    profile = load_backend("ideal")
+    assert backend_point(profile, gpu="h200")[:6].tolist() == [0.0, 0.0, 0.0, 0.0, 1.0, 1.0]
+    assert len(HOST_CONSTANTS) == 6
+    assert len(assumed_point(profile)) == len(CONSTANTS)
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.4, 0.85, 1.0])
+def test_the_equal_acceptance_gives_the_wanted_tokens_of_a_step(chance):
+    wanted = mean_tokens((chance,), n_drafts=3)
+    assert equal_acceptance(wanted) == pytest.approx(chance, abs=1e-3)
 
 
 def test_unanswered_rows_have_no_surrogate():
-    host = load_backend("ideal").host
-    row = ServingRow(cells={"id": "a", "mode": "agg"})
-    assert row_surrogate(row, answer=Answer(figures={}), host=host) is None
+    row, profile = ServingRow(cells=CELLS), load_backend("ideal")
+    assert row_surrogate(row, answer=Answer(figures={}), profile=profile, gpu="h200") is None
+
+
+def test_the_surrogate_of_an_answer_has_its_figures_in_seconds():
+    figures = {"tpot_ms": 20.0, "ttft_ms": None, "total_tokens_per_s_per_gpu": 7.0}
+    answer = Answer(figures=figures, features=FEATURES)
+    profile = load_backend("ideal")
+    one = row_surrogate(ServingRow(cells=CELLS), answer=answer, profile=profile, gpu="h200")
+    assert one is not None
+    assert one.figures == {"tpot": 0.02, "throughput": 7.0}

@@ -4,18 +4,20 @@ from rackmoe.backend.profile import load_backend
 from rackmoe.errors import CapacityError
 from rackmoe.study.validation import serving_answers
 from rackmoe.study.validation.serving_answers import answer_folder, answer_rows
-from rackmoe.study.validation.serving_features import StepFeatures
+from rackmoe.study.validation.serving_features import RowFeatures, WaitFeatures
 from rackmoe.study.validation.serving_rows import ServingRow
 
-FEATURES = StepFeatures(
-    decode_busy_s=(0.01,),
-    mixed_busy_s=(),
-    prompt_busy_s=(),
-    decode_sequences=(4.0,),
-    mixed_sequences=(),
-    mixed_share=0.0,
-    prompt_steps=1.0,
-    tokens_per_step=1.0,
+FEATURES = RowFeatures(
+    busy_s=(0.01,),
+    compute_frac=(0.9,),
+    sequences=(4.0,),
+    has_prompts=(False,),
+    n_steps=(7.0,),
+    first=WaitFeatures(counts=((1.0,),), rest_s=(0.5,)),
+    output=WaitFeatures(counts=((6.0,),), rest_s=(0.0,)),
+    arrival_s=(0.0,),
+    n_steps_out=(6.0,),
+    weights=(1.0,),
     n_layers=61,
 )
 

@@ -34,7 +34,7 @@ def figures_of(monkeypatch):
         monkeypatch.setattr(
             serving_run, "run_engine", lambda *_, **__: SimpleNamespace(records=records)
         )
-        monkeypatch.setattr(serving_run, "step_features", lambda *_, **__: None)
+        monkeypatch.setattr(serving_run, "row_features", lambda *_, **__: None)
         return simulate_row(SimpleNamespace(document=None), question=question)[0]
 
     return figures
