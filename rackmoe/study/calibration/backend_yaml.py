@@ -8,7 +8,7 @@ from typing import Any, Final
 from rackmoe.backend.profile import BackendProfile
 from rackmoe.units import Dimension, format_quantity
 
-__all__ = ["backend_text"]
+__all__ = ["backend_text", "with_comments"]
 
 # The unit suffix of a field says what it measures; the key in the file goes without it.
 _DIMENSIONS: Final = {"_s": Dimension.TIME, "_bytes": Dimension.BYTES}
@@ -35,6 +35,34 @@ def backend_text(profile: BackendProfile, *, title: str) -> str:
     plain = profile.model_dump(mode="python")
     plain = {"schema": plain.pop("schema_id"), **plain}
     return "\n".join((f"# {title}", *_lines(plain, indent=0))) + "\n"
+
+
+def with_comments(text: str, *, of: str) -> str:
+    """Return a text with the comments of an older one, before the same keys.
+
+    Parameters
+    ----------
+    text, of : str
+        YAML as `backend_text` writes it, and the text that people commented.
+
+    Returns
+    -------
+    str
+        Comments before keys that are gone are gone, too, and so is the first line's.
+    """
+    comments: dict[str, list[str]] = {}
+    held: list[str] = []
+    for line in of.splitlines()[1:]:
+        if line.lstrip().startswith("#"):
+            held.append(line)
+        elif held:
+            comments.setdefault(line.partition(":")[0], held)
+            held = []
+    found: list[str] = []
+    for line in text.splitlines():
+        found += comments.pop(line.partition(":")[0], [])
+        found.append(line)
+    return "\n".join(found) + "\n"
 
 
 def _lines(tree: Mapping[str, Any], *, indent: int) -> Iterator[str]:

@@ -8,7 +8,8 @@ from typing import Final
 
 from rackmoe.backend.profile import BackendProfile, load_backend
 from rackmoe.hardware.profile import load_machine
-from rackmoe.study.calibration.backend_yaml import backend_text
+from rackmoe.schema.shipped import shipped_path
+from rackmoe.study.calibration.backend_yaml import backend_text, with_comments
 from rackmoe.study.calibration.serving_fit import (
     GroupKey,
     PointFit,
@@ -143,7 +144,9 @@ def write_backend_files(found: ServingCalibration, *, folder: str | Path) -> tup
     for name, profile in found.profiles.items():
         path = Path(folder) / f"{name}.yaml"
         title = "Fitted constants are written by `rackmoe calibrate serving`; the rest by people."
-        path.write_text(backend_text(profile, title=title), encoding="utf-8")
+        shipped = shipped_path("scenarios/backends", name=name).read_text(encoding="utf-8")
+        text = with_comments(backend_text(profile, title=title), of=shipped)
+        path.write_text(text, encoding="utf-8")
         paths.append(path)
     accuracy = Path(folder) / "serving_accuracy.json"
     strata = {name: [asdict(one) for one in strata] for name, strata in found.strata.items()}

@@ -30,14 +30,16 @@ GroupKey = tuple[str, str]
 _MS: Final = 1e-3
 # Smallest and largest values, in the order of CONSTANTS.
 _LOW: Final = np.array([0.0, 0.0, 0.0, 0.0, 0.85, 0.85, 0.3, 0.0])
-_HIGH: Final = np.array([6e-3, 8e-5, 1.5e-3, 0.4, 1.6, 2.0, 0.95, 60.0])
+_HIGH: Final = np.array([6e-3, 8e-5, 1.5e-3, 0.4, 1.6, 2.0, 0.95, 0.4])
 # How far a constant of a backend may lie from what is assumed (kind: assumed): a strong prior
 # keeps constants that few points tell from running away.
-_BACKEND_SPREAD: Final = np.array([1e-3, 1e-5, 3e-4, 0.05, 0.1, 0.15, 0.15, 20.0])
+_BACKEND_SPREAD: Final = np.array([1e-3, 1e-5, 3e-4, 0.05, 0.1, 0.15, 0.15, 0.05])
 # How far hosts beside other GPUs lie from the rest of a backend; what all share stays.
 _FAMILY_SPREAD: Final = np.array([6e-4, 6e-6, 2e-4, 0.04, 0.07, 0.1, 0.0, 0.0])
 # Errors that are taken for noise of the world: releases and nights differ by as much.
 _NOISE: Final = {"tpot": 0.1, "throughput": 0.15, "ttft": 0.25}
+# Of batches sent at once nobody tells the limits of batch and tokens that the engine had.
+_BATCH_NOISE: Final = 0.3
 _MAX_FOLDS: Final = 8
 # Step of numerical slopes, in units of the spread of a constant.
 _STEP: Final = 0.05
@@ -116,8 +118,11 @@ def _fit(rows: Sequence[RowSurrogate], *, prior: Point, spread: Point) -> Point:
         found = list(scaled)
         for one, weight, targets in zip(rows, weights, measured, strict=True):
             predicted = one.predict(point)
+            is_batch = one.row.text("arrival") == "batch"
             found += [
-                weight * np.log(predicted[name] / value) / _NOISE[name]
+                weight
+                * np.log(predicted[name] / value)
+                / (_BATCH_NOISE if is_batch else _NOISE[name])
                 for name, value in targets.items()
                 if name in predicted
             ]
@@ -141,9 +146,9 @@ def _fit(rows: Sequence[RowSurrogate], *, prior: Point, spread: Point) -> Point:
         bounds=(low, high),
         jac=slopes,
         loss="soft_l1",
-        max_nfev=25,
-        xtol=1e-4,
-        ftol=1e-4,
+        max_nfev=40,
+        xtol=1e-6,
+        ftol=1e-5,
     )
     return point_at(fit.x)
 

@@ -18,8 +18,8 @@ FAMILIES: Final = {
     "b200": "b200",
     "b300": "b200",
     "h200": "h200",
-    "h100": "h200",
-    "h800": "h200",
+    "h100": "h100",
+    "h800": "h100",
 }
 _WORDS: Final = {"tpot": "TPOT", "throughput": "throughput", "ttft": "TTFT"}
 _PERCENT: Final = 100
@@ -127,7 +127,7 @@ def _host(general: Mapping[str, Any], point: Point, *, source: str) -> dict[str,
 
 def _set_shared(plain: dict[str, Any], fits: list[PointFit], origin: str) -> None:
     """Set what a backend has on all GPUs."""
-    acceptance, cold_start_s = fits[0].point[len(HOST_CONSTANTS) :].tolist()
+    acceptance, setup_s = fits[0].point[len(HOST_CONSTANTS) :].tolist()
     n_rows = sum(fit.n_rows for fit in fits)
     plain["speculation"]["acceptance_frac"] = {
         "value": (round(acceptance, 3),),
@@ -138,14 +138,14 @@ def _set_shared(plain: dict[str, Any], fits: list[PointFit], origin: str) -> Non
         f"fitted to {n_rows} points of {origin}, those with drafts among them: one chance for "
         "every draft"
     )
-    plain["kv"]["cold_start_s"] = {
-        "value": float(f"{cold_start_s:.3g}"),
+    plain["kv"]["setup_s"] = {
+        "value": float(f"{setup_s:.3g}"),
         "kind": Kind.FITTED,
-        "source": "serving-cold-start",
+        "source": "serving-setup",
     }
-    plain["sources"]["serving-cold-start"] = (
-        f"fitted to {n_rows} points of {origin}, split runs among them: means of first tokens "
-        "exceed their medians as if the first requests of all users waited so long"
+    plain["sources"]["serving-setup"] = (
+        f"fitted to {n_rows} points of {origin}: how much later first tokens of split runs come, "
+        "beside transfers and queues; a second frontend is in it"
     )
 
 

@@ -35,19 +35,19 @@ HOST_CONSTANTS: Final = (
 )
 """What is fitted for a backend beside a family of GPUs."""
 
-CONSTANTS: Final = (*HOST_CONSTANTS, "acceptance_frac", "cold_start_s")
+CONSTANTS: Final = (*HOST_CONSTANTS, "acceptance_frac", "setup_s")
 """The same, and what a backend has on all GPUs."""
 
 Point = NDArray[np.float64]
 """Values of `CONSTANTS`: times in seconds, factors and a share."""
 
-_GAP, _SEQUENCE, _LAYER, _REQUEST, _DECODE, _PROMPT, _ACCEPTANCE, _COLD = range(len(CONSTANTS))
+_GAP, _SEQUENCE, _LAYER, _REQUEST, _DECODE, _PROMPT, _ACCEPTANCE, _SETUP = range(len(CONSTANTS))
 _MS: Final = 1e-3
 _LEAST_S: Final = 1e-3
-# Of three drafts of random tokens, 1.2 are accepted; connections are made in seconds
-# (kind: assumed).
+# Of three drafts of random tokens, 1.2 are accepted; a second frontend and the handshake of a
+# transfer take tens of milliseconds (kind: assumed).
 _ASSUMED_ACCEPTANCE: Final = 0.6
-_ASSUMED_COLD_START_S: Final = 5.0
+_ASSUMED_SETUP_S: Final = 0.02
 # Between these quantiles a mean stands for the median, so that it changes smoothly.
 _MIDDLE_QUANTILES: Final = np.linspace(0.4, 0.6, 9)
 
@@ -84,7 +84,6 @@ class RowSurrogate:
         self._kinds = _Kinds.of(features, host_step_s=host_step_s)
         self._first = _Waits.of(features.first)
         self._output = _Waits.of(features.output)
-        self._arrival_s = np.array(features.arrival_s)
         self._n_out = np.array(features.n_steps_out)
         self._weights = np.array(features.weights)
         self._is_mean = {name: row.text(f"{name}_stat") == "mean" for name in ("tpot", "ttft")}
@@ -123,7 +122,7 @@ class RowSurrogate:
             return {"tpot": whole_s, "ttft": whole_s, "throughput": 1.0 / whole_s}
         first_s = self._first.total_s(took_s) + point[_REQUEST]
         if self.row.text("mode") == "disagg":
-            first_s = np.maximum(first_s, point[_COLD] - self._arrival_s)
+            first_s = first_s + point[_SETUP]
         output_s = self._output.total_s(took_s) * self._tokens(self.at) / self._tokens(point)
         weights = self._weights
         stay_s = float(np.average(first_s + output_s, weights=weights))
@@ -217,7 +216,7 @@ def assumed_point(profile: BackendProfile) -> Point:
         In the order of `CONSTANTS`.
     """
     host = [float(getattr(profile.host, name).value) for name in HOST_CONSTANTS]
-    return np.array([*host, _ASSUMED_ACCEPTANCE, _ASSUMED_COLD_START_S])
+    return np.array([*host, _ASSUMED_ACCEPTANCE, _ASSUMED_SETUP_S])
 
 
 def backend_point(profile: BackendProfile, *, gpu: str) -> Point:
@@ -241,7 +240,7 @@ def backend_point(profile: BackendProfile, *, gpu: str) -> Point:
         [
             *(float(getattr(host, name).value) for name in HOST_CONSTANTS),
             equal_acceptance(mean_tokens(rates, n_drafts=DEFAULT_DRAFTS)),
-            profile.kv.cold_start_s.value,
+            profile.kv.setup_s.value,
         ]
     )
 

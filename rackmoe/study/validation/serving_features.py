@@ -56,8 +56,6 @@ class RowFeatures:
         Steps of the run, by kind.
     first, output : WaitFeatures
         From the frontend to the first token, and on to the last one, of sampled requests.
-    arrival_s : tuple of float
-        When they arrived. [s]
     n_steps_out : tuple of float
         Their output tokens after the first, a count.
     weights : tuple of float
@@ -73,7 +71,6 @@ class RowFeatures:
     n_steps: tuple[float, ...]
     first: WaitFeatures
     output: WaitFeatures
-    arrival_s: tuple[float, ...]
     n_steps_out: tuple[float, ...]
     weights: tuple[float, ...]
     n_layers: int
@@ -148,7 +145,6 @@ def row_features(
         **_by_kind(steps, kinds, groups),
         first=_waits(clock, prefill, came_s, prompt_end_s, extra_s=first_s - prompt_end_s),
         output=_waits(clock, np.where(decode < 0, prefill, decode), first_s, last_s),
-        arrival_s=_rounded(few["arrival_s"].to_numpy()),
         n_steps_out=tuple(
             np.maximum(few["n_output_tokens"].to_numpy(np.float64) - 1, 1.0).tolist()
         ),

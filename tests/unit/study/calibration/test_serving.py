@@ -47,7 +47,6 @@ def one_answer(users):
         n_steps=(100.0,),
         first=WaitFeatures(counts=((1.0,),), rest_s=(0.03,)),
         output=WaitFeatures(counts=((10.0,),), rest_s=(0.0,)),
-        arrival_s=(0.0,),
         n_steps_out=(10.0,),
         weights=(1.0,),
         n_layers=61,

@@ -29,7 +29,6 @@ def surrogate(index: int, *, curve: str, slower: float = 1.0) -> RowSurrogate:
         n_steps=(90.0, 10.0),
         first=WaitFeatures(counts=((0.5, 1.0 + index),), rest_s=(0.001,)),
         output=WaitFeatures(counts=((9.0, 1.0),), rest_s=(0.0,)),
-        arrival_s=(0.0,),
         n_steps_out=(10.0,),
         weights=(1.0,),
         n_layers=60,

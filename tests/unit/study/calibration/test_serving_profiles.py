@@ -6,7 +6,7 @@ from rackmoe.study.calibration.serving_fit import PointFit
 from rackmoe.study.calibration.serving_profiles import GroupFit, MetricErrors, fitted_profiles
 
 NAME = "trtllm-2026h1"
-POINT = np.array([1.2345e-4, 5e-6, 3e-4, 0.05, 1.1, 1.0, 0.7, 31.234])
+POINT = np.array([1.2345e-4, 5e-6, 3e-4, 0.05, 1.1, 1.0, 0.7, 0.01234])
 NONE = MetricErrors(before=float("nan"), fitted=float("nan"), held_out=float("nan"))
 GROUP = GroupFit(
     backend=NAME,
@@ -28,8 +28,7 @@ def test_every_gpu_of_a_family_gets_the_constants_and_their_source():
         priors={NAME: POINT},
         origin="points.csv, 2026-11-21",
     )[NAME]
-    host = found.host_on("h100")
-    assert host == found.host_on("h200")
+    host = found.host_on("h200")
     assert host.gap_s.value == 1.23e-4
     assert host.gap_s.kind is Kind.FITTED
     assert host.decode_stretch.value == 1.1
@@ -39,7 +38,7 @@ def test_every_gpu_of_a_family_gets_the_constants_and_their_source():
     assert "20 points on 4 curves of points.csv, 2026-11-21" in text
     assert "TPOT 5.0 % (7.0 %), TTFT 10.0 % (20.0 %)" in text
     assert found.speculation.acceptance_frac.value == (0.7,)
-    assert found.kv.cold_start_s.value == 31.2
+    assert found.kv.setup_s.value == 0.0123
     assert "acceptance" not in found.sources
 
 
@@ -51,6 +50,7 @@ def test_gpus_without_points_take_the_nearest_constants_and_say_so():
         origin="points.csv",
     )[NAME]
     host = found.host_on("gb200")
+    assert host == found.host_on("gb300")
     assert host.gap_s.value == 1.23e-4
     assert "no points" in found.sources[host.gap_s.source]
 

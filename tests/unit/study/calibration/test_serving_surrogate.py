@@ -16,7 +16,7 @@ from rackmoe.study.validation.serving_answers import Answer
 from rackmoe.study.validation.serving_features import RowFeatures, WaitFeatures
 from rackmoe.study.validation.serving_rows import ServingRow
 
-# gap, sequence, layer, request, stretch of decode and of prompts, acceptance, cold start
+# gap, sequence, layer, request, stretch of decode and of prompts, acceptance, handshake
 AT = np.array([0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.5, 0.0])
 # A decode step of 10 ms, half of it computing, and a prompt step of 20 ms.
 FEATURES = RowFeatures(
@@ -27,7 +27,6 @@ FEATURES = RowFeatures(
     n_steps=(100.0, 10.0),
     first=WaitFeatures(counts=((0.0, 2.0), (0.0, 4.0)), rest_s=(0.01, 0.01)),
     output=WaitFeatures(counts=((9.0, 1.0), (9.0, 1.0)), rest_s=(0.0, 0.0)),
-    arrival_s=(0.0, 5.0),
     n_steps_out=(10.0, 10.0),
     weights=(1.0, 1.0),
     n_layers=10,
@@ -95,11 +94,9 @@ def test_a_batch_takes_all_its_steps():
     assert found["throughput"] == pytest.approx(100.0 * 1.2 / (1.2 + 110 * 12e-3))
 
 
-def test_a_cold_start_delays_the_first_requests_of_split_runs():
-    assert surrogate(mode="disagg").predict(point(cold_start_s=1.0))["ttft"] == pytest.approx(
-        0.07 + (1.0 - 0.05) / 2
-    )
-    assert surrogate().predict(point(cold_start_s=1.0))["ttft"] == pytest.approx(0.07)
+def test_handshakes_delay_the_first_tokens_of_split_runs():
+    assert surrogate(mode="disagg").predict(point(setup_s=0.1))["ttft"] == pytest.approx(0.17)
+    assert surrogate().predict(point(setup_s=0.1))["ttft"] == pytest.approx(0.07)
 
 
 def test_accepted_drafts_shorten_the_time_per_token():

@@ -15,7 +15,6 @@ FEATURES = RowFeatures(
     n_steps=(7.0,),
     first=WaitFeatures(counts=((1.0,),), rest_s=(0.5,)),
     output=WaitFeatures(counts=((6.0,),), rest_s=(0.0,)),
-    arrival_s=(0.0,),
     n_steps_out=(6.0,),
     weights=(1.0,),
     n_layers=61,
