@@ -23,6 +23,8 @@ FAMILIES: Final = {
 }
 _WORDS: Final = {"tpot": "TPOT", "throughput": "throughput", "ttft": "TTFT"}
 _PERCENT: Final = 100
+# Less than 10 ns is no time of a host.
+_DECIMALS: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +123,11 @@ def _group_source(group: GroupFit | None, origin: str) -> str:
 def _host(general: Mapping[str, Any], point: Point, *, source: str) -> dict[str, Any]:
     plain = {name: value for name, value in general.items() if name != "by_gpu"}
     for name, value in zip(HOST_CONSTANTS, point.tolist(), strict=False):
-        plain[name] = {"value": float(f"{value:.3g}"), "kind": Kind.FITTED, "source": source}
+        plain[name] = {
+            "value": float(f"{round(value, _DECIMALS):.3g}"),
+            "kind": Kind.FITTED,
+            "source": source,
+        }
     return plain
 
 
