@@ -279,7 +279,7 @@ def _limits(scenario: Scenario, pool: Pool, memory: MemoryPlan) -> BatchLimits:
         draft_tokens=pool.draft_tokens,
         declared_output_tokens=_declared_tokens(scenario),
         pace=PromptPace(
-            poll_steps=pool.intake_every_steps or host.poll_steps.value,
+            poll_steps=scenario.document.deployment.intake_every_steps or host.poll_steps.value,
             balance_steps=scheduler.balance_steps,
         ),
     )

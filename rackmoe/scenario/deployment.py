@@ -42,8 +42,6 @@ class Pool(Document):
         Sequences of one attention group; the backend's default if absent.
     max_tokens_per_step : int or None
         Tokens of one attention group in a step; the backend's default if absent.
-    intake_every_steps : int or None
-        Steps between two looks at new prompts; those of the backend if absent.
     two_batch_overlap : bool
         Split every step into two micro-batches that hide each other's communication.
     draft_tokens : int
@@ -63,7 +61,6 @@ class Pool(Document):
     redundant_experts: Count = 0
     max_batch_per_rank: Degree | None = None
     max_tokens_per_step: Annotated[int, Field(ge=1)] | None = None
-    intake_every_steps: Degree | None = None
     two_batch_overlap: bool = False
     draft_tokens: Annotated[int, Field(ge=0, le=8)] = 0
     offloads_weights: bool = False
@@ -117,6 +114,8 @@ class Deployment(Document):
         What a replica does before it serves after a repair; nothing if absent.
     autoscaling : dict of str to Autoscaling
         When replicas of a pool are switched on and off, by role.
+    intake_every_steps : int or None
+        Steps between two looks at new prompts; those of the backend if absent.
     """
 
     aggregated: Pool | None = None
@@ -128,6 +127,7 @@ class Deployment(Document):
     autoscaling: dict[Literal["aggregated", "prefill", "decode"], Autoscaling] = Field(
         default_factory=dict
     )
+    intake_every_steps: Degree | None = None
 
     @model_validator(mode="after")
     def _check_pools(self) -> Self:

@@ -249,6 +249,12 @@ def row_document(row: ServingRow) -> ScenarioDocument:
         "workload": _workload(row),
     }
     tree["hardware"] = _hardware(row, tree["deployment"])
+    tree["deployment"]["intake_every_steps"] = recipe_intake_steps(
+        engine=engine,
+        hardware=row.text("hardware"),
+        mode=row.text("mode"),
+        n_users=row.count("concurrency"),
+    )
     return ScenarioDocument.model_validate_json(json.dumps(tree))
 
 
@@ -306,12 +312,6 @@ def _pool(row: ServingRow, phase: str) -> dict[str, Any]:
         pool["draft_tokens"] = row.count("mtp_draft_tokens", default=DEFAULT_DRAFTS)
     if row.text("arrival") == "closed" and phase == "decode":
         pool["max_batch_per_rank"] = _slots(row)
-        pool["intake_every_steps"] = recipe_intake_steps(
-            engine=row.text("engine"),
-            hardware=row.text("hardware"),
-            mode=row.text("mode"),
-            n_users=row.count("concurrency"),
-        )
     return pool
 
 
