@@ -93,7 +93,9 @@ class FabricRun:
         plans = [plan for plan in self._plans for _ in range(plan.pool.replicas * plan.pool.pp)]
         found: list[ReplicaPorts] = []
         for replica, plan in zip(replicas, plans, strict=True):
-            replica.detail = StepDetail(choice.fidelity, audit_every=choice.audit)
+            replica.detail = StepDetail(
+                choice.fidelity, audit_every=choice.audit, n_ranks=plan.pool.n_gpus_per_stage
+            )
             found.append(self._ports_of(replica, plan.pool.n_gpus_per_stage))
             replica.watches.append(found[-1])
             replica.watches.append(self._validity)
@@ -159,7 +161,8 @@ class FabricRun:
             )
         found.extend(
             f"replica {one.replica.index}: transfers met at {_most_common(one.met)}, where the "
-            "closed form is up to 50 % off; those steps were planned by flow"
+            "closed form is up to 50 % off; shares of ports were solved for those steps, and "
+            "exchanges of up to 32 ranks planned by flow"
             for one in self.ports
             if one.met
         )

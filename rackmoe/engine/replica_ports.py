@@ -13,7 +13,6 @@ from rackmoe.engine.ports import Flows
 from rackmoe.engine.replica import Replica
 from rackmoe.engine.shipments import Shipments
 from rackmoe.network.arbitration import Arbitration
-from rackmoe.network.exchange_tiers import ExchangeTier
 from rackmoe.network.port_shares import meeting_links
 from rackmoe.network.slowdown import Slowdown
 
@@ -118,7 +117,7 @@ class ReplicaPorts:
             The step that starts.
         """
         self._running = plan
-        if self._meeting and plan.paired and plan.tier is ExchangeTier.FLOW:
+        if self._meeting and self.replica.detail.may_escalate:
             self.met.update(self._net.fabric.names[link] for link in self._meeting)
         if not self._is_shared or plan.totals.port_bytes is None:
             return

@@ -87,7 +87,8 @@ class Simulation(Document):
         which each rank starts when it is ready, ``phase`` with a barrier before each,
         ``flow`` by links that the pairs of ranks share, ``packet`` copy by copy. ``auto``
         is ``plan``, and ``flow`` with a warning while transfers meet that cross ports of
-        exchanges, where the closed form is known to fall short.
+        exchanges, where the closed form is known to fall short; more than 32 ranks keep
+        the closed form, on shares of the ports that are solved.
     audit : int
         Compare one step in so many with single packets; 0 for none.
     kv_path : str or None

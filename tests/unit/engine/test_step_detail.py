@@ -31,6 +31,13 @@ def test_only_auto_leaves_closed_forms_and_comes_back():
     assert tiers == {"plan": [None, None], "auto": [ExchangeTier.FLOW, None]}
 
 
+def test_large_groups_keep_the_closed_form_on_solved_shares():
+    detail = StepDetail("auto", n_ranks=72)
+    detail.is_escalated = True
+    assert detail.next_tier() is None
+    assert detail.solves_shares
+
+
 def test_one_step_in_so_many_is_audited():
     detail = StepDetail("plan", audit_every=3)
     found = [(detail.next_tier(), detail.is_audited) for _ in range(4)]
