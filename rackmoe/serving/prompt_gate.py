@@ -42,6 +42,8 @@ class PromptGate:
         self._n_steps = 0
         self._next_poll = 0
         self._waiting_since: int | None = None
+        # prompts that were there at the last look and did not fit the steps since
+        self._n_seen = 0
 
     @property
     def is_open(self) -> bool:
@@ -78,14 +80,18 @@ class PromptGate:
         total = sum(n_waiting)
         if not total:
             self._waiting_since = None
+            self._n_seen = 0
             return True
         if self._waiting_since is None:
             self._waiting_since = self._n_steps
-        if not is_idle and self._n_steps < self._next_poll:
+        is_seen = total < self._n_seen
+        if not is_idle and not is_seen and self._n_steps < self._next_poll:
             return False
         waited = self._n_steps - self._waiting_since
         if not is_idle and min(n_waiting) == 0 and waited < self._balance_steps:
             return False
         self._waiting_since = None
-        self._next_poll = self._n_steps + self._poll_steps
+        self._n_seen = total
+        if not is_seen:
+            self._next_poll = self._n_steps + self._poll_steps
         return True

@@ -41,3 +41,16 @@ def test_nothing_waiting_restarts_the_patience():
     assert not gate.allows([1, 0], is_idle=False)
     gate.count(4)
     assert not gate.allows([1, 0], is_idle=False)
+
+
+def test_prompts_that_were_seen_do_not_wait_for_the_next_look():
+    gate = PromptGate(poll_steps=10, balance_steps=0)
+    assert gate.allows([5], is_idle=False)
+    gate.count(1)
+    # two of five fitted the step: the others are known
+    assert gate.allows([3], is_idle=False)
+    gate.count(1)
+    # nothing started, so those that wait are new or have no room
+    assert not gate.allows([3], is_idle=False)
+    gate.count(8)
+    assert gate.allows([3], is_idle=False)
