@@ -123,11 +123,10 @@ def _group_source(group: GroupFit | None, origin: str) -> str:
 def _host(general: Mapping[str, Any], point: Point, *, source: str) -> dict[str, Any]:
     plain = {name: value for name, value in general.items() if name != "by_gpu"}
     for name, value in zip(HOST_CONSTANTS, point.tolist(), strict=False):
-        plain[name] = {
-            "value": float(f"{round(value, _DECIMALS):.3g}"),
-            "kind": Kind.FITTED,
-            "source": source,
-        }
+        rounded = float(f"{round(value, _DECIMALS):.3g}")
+        # what the points do not move stays the assumption that it was
+        if rounded != general[name]["value"]:
+            plain[name] = {"value": rounded, "kind": Kind.FITTED, "source": source}
     return plain
 
 

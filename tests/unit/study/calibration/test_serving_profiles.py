@@ -34,6 +34,8 @@ def test_every_gpu_of_a_family_gets_the_constants_and_their_source():
     assert host.decode_stretch.value == 1.1
     assert host.step_s.value == found.host.step_s.value
     assert host.poll_steps.value == found.host.poll_steps.value
+    assert found.host.prompt_stretch.value == POINT[5]
+    assert host.prompt_stretch.kind is Kind.ASSUMED
     text = found.sources[host.gap_s.source]
     assert "20 points on 4 curves of points.csv, 2026-11-21" in text
     assert "TPOT 5.0 % (7.0 %), TTFT 10.0 % (20.0 %)" in text
