@@ -144,7 +144,7 @@ def draw_latencies(outcomes: Sequence[Outcome]) -> Figure:
         right.set_xlabel("TPOT [ms]")
         right.set_xlim(left=0)
         if left.lines:
-            left.legend(loc="lower right", title="dots: p50, p99")
+            right.legend(*left.get_legend_handles_labels(), title="dots: p50, p99")
         _finish(figure, outcomes)
     return figure
 
@@ -236,7 +236,7 @@ def _bars(panel: Axes, line: Headline, outcomes: Sequence[Outcome]) -> None:
     )
     panel.bar_label(bars, [_short(value) for value in values], padding=3)
     panel.set_yticks(heights, labels_of(outcomes))
-    panel.set_title(f"{line.label} [{line.unit}]", fontsize=10)
+    panel.set_title(f"{line.label}\n[{line.unit}]", fontsize=10)
     panel.margins(x=0.22)
     panel.set_xlim(left=0)
     panel.set_xticks([])

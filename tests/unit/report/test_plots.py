@@ -42,7 +42,7 @@ def test_figure_states_scenario_machines_seed_and_that_it_is_modeled(draw, pair)
 
 def test_bars_have_the_colors_of_their_machines_and_titles_their_units(pair):
     panel = draw_comparison(pair).axes[0]
-    assert panel.get_title(loc="left") == "output per GPU [tokens/s]"
+    assert panel.get_title(loc="left") == "output per GPU\n[tokens/s]"
     colors = [to_hex(bar.get_facecolor()) for bar in panel.patches]
     assert colors == [machine_color("gb200_nvl72"), machine_color("hgx_h200")]
     assert [bar.get_width() for bar in panel.patches] == [200.0, 200.0]
