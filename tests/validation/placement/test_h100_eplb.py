@@ -22,11 +22,18 @@ def summaries():
         ("decode", "deepseek_r1_h100_decode_ep72"),
     ):
         scenario = load_scenario(name)
-        found[phase] = {"": simulate(scenario).summary} | {
-            key.removeprefix(f"h100_{phase}_"): simulate(one).summary
+        found[phase] = {"": summary_of(scenario)} | {
+            key.removeprefix(f"h100_{phase}_"): summary_of(one)
             for key, one in scenario.variants.items()
         }
     return found
+
+
+def summary_of(scenario):
+    """Return the summary of a run, with the mean time of a step beside dispatch. [s]."""
+    result = simulate(scenario)
+    steps = result.to_frame("steps")
+    return {**result.summary, "rest_s": (steps["duration_s"] - steps["dispatch_s"]).mean()}
 
 
 def gains(runs):
@@ -58,8 +65,9 @@ def test_eplb_comes_near_exact_balance(summaries, phase):
     assert runs["balanced"]["imbalance_mean"] == pytest.approx(1.0, abs=1e-3)
     assert runs["eplb"]["imbalance_mean"] < 1.2
     assert runs[""]["imbalance_mean"] > 1.7
-    # on either side: evenly drawn tokens visit more nodes than skewed ones
-    assert runs["eplb"][RATE] / runs["balanced"][RATE] == pytest.approx(1.0, abs=0.06)
+    assert 0.94 < runs["eplb"][RATE] / runs["balanced"][RATE]
+    # evenly drawn tokens visit more nodes than skewed ones: dispatch apart, balance is best
+    assert 0.999 < runs["eplb"]["rest_s"] / runs["balanced"]["rest_s"] < 1.06
 
 
 def test_wider_groups_gain_more(summaries):

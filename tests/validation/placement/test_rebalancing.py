@@ -51,10 +51,10 @@ def test_one_rebalance_brings_contiguous_experts_to_about_eplb(balanced):
 
 
 def test_with_drift_rebalancing_beats_a_balance_that_was_right_once():
-    follow = {"every_steps": 10, "window_steps": 10, "path": "host", "least_imbalance": 1.15}
+    follow = {"every_steps": 5, "window_steps": 5, "path": "host", "least_imbalance": 1.1}
     static = ran(placement="eplb", domain_sd=1.0, n_output=120)
     moving = ran(placement="eplb", domain_sd=1.0, n_output=120, rebalance=follow)
-    assert moving.summary["imbalance_mean"] < 0.95 * static.summary["imbalance_mean"]
+    assert moving.summary["imbalance_mean"] < 0.93 * static.summary["imbalance_mean"]
     assert moving.summary[RATE] > 1.01 * static.summary[RATE]
 
 
