@@ -65,7 +65,7 @@ def test_eplb_comes_near_exact_balance(summaries, phase):
     assert runs["balanced"]["imbalance_mean"] == pytest.approx(1.0, abs=1e-3)
     assert runs["eplb"]["imbalance_mean"] < 1.2
     assert runs[""]["imbalance_mean"] > 1.7
-    assert 0.94 < runs["eplb"][RATE] / runs["balanced"][RATE]
+    assert runs["eplb"][RATE] / runs["balanced"][RATE] > 0.94
     # evenly drawn tokens visit more nodes than skewed ones: dispatch apart, balance is best
     assert 0.999 < runs["eplb"]["rest_s"] / runs["balanced"]["rest_s"] < 1.06
 
