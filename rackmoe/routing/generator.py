@@ -24,6 +24,8 @@ _STEP_MEMORY = 0.3
 # Range of the loads of aiconfigurator's collector: 1 to 0.8 x tokens, at this many tokens.
 _POWER_LAW_TOP_FRAC = 0.8
 _POWER_LAW_TOKENS = 4096
+# Steps whose random numbers are drawn at once: a call costs more than the few numbers of one.
+_STEPS_PER_DRAW = 64
 
 
 def popularity(
@@ -135,6 +137,9 @@ class CountNoise:
         n_layers, n_experts = chance.shape
         self._bank = rng.standard_normal((bank_size, 2, n_layers, n_experts)).astype(np.float32)
         self._state = self._bank[0].copy()
+        self._picks = np.empty((0, n_layers), np.int64)
+        self._tosses = np.empty((0, 2, n_layers))
+        self._n_used = 0
 
     def set_chance(self, chance: NDArray[np.float64]) -> None:
         """Draw around other probabilities from now on.
@@ -162,8 +167,8 @@ class CountNoise:
         ndarray of shape (L, E), int32
             `out`; each row adds up to ``n_tokens * top_k``.
         """
-        n_layers = len(self._root_chance)
-        pick = self._rng.integers(0, len(self._bank), n_layers)
+        if self._n_used == len(self._picks):
+            self._draw_ahead()
         scatter_counts(
             self._root_chance,
             self._half_scatter,
@@ -171,12 +176,20 @@ class CountNoise:
             n_tokens * self._top_k,
             self._jitter,
             self._bank,
-            pick,
-            self._rng.random((2, n_layers)),
+            self._picks[self._n_used],
+            self._tosses[self._n_used],
             self._state,
             out,
         )
+        self._n_used += 1
         return out
+
+    def _draw_ahead(self) -> None:
+        """Draw the noise fields, their signs and where rounding starts for the next steps."""
+        n_layers = len(self._root_chance)
+        self._picks = self._rng.integers(0, len(self._bank), (_STEPS_PER_DRAW, n_layers))
+        self._tosses = self._rng.random((_STEPS_PER_DRAW, 2, n_layers))
+        self._n_used = 0
 
 
 @numba.njit(cache=True)
@@ -205,11 +218,12 @@ def scatter_counts(
     n_layers, n_experts = root_chance.shape
     keep = np.float32(_STEP_MEMORY)
     fresh = np.float32(np.sqrt(1.0 - _STEP_MEMORY * _STEP_MEMORY))
-    root_tokens = np.sqrt(float(n_tokens))
+    root_tokens, most = np.sqrt(float(n_tokens)), float(n_tokens)
     value = np.empty(n_experts)
     for layer in range(n_layers):
-        wander, noise = state[0, layer], state[1, layer]
+        wander, noise, counts = state[0, layer], state[1, layer], out[layer]
         new_wander, new_noise = bank[pick[layer], 0, layer], bank[pick[layer], 1, layer]
+        root_mean, half_width = root_chance[layer], half_scatter[layer]
         turn = -fresh if chance[0, layer] < 0.5 else fresh  # noqa: PLR2004 - a coin
         for expert in range(n_experts):
             wander[expert] = keep * wander[expert] + turn * new_wander[expert]
@@ -217,22 +231,29 @@ def scatter_counts(
             # the root of exp(jitter * wander), to third order: its argument is small
             x = 0.5 * jitter * wander[expert]
             growth = max(0.0, 1.0 + x * (1.0 + x * (0.5 + x / 6.0)))
-            root = root_tokens * root_chance[layer, expert] * growth
-            half = min(1.0, root * root) * half_scatter[layer, expert]
+            root = root_tokens * root_mean[expert] * growth
+            half = min(1.0, root * root) * half_width[expert]
             root = max(0.0, root + half * noise[expert])
-            value[expert] = min(max(0.0, root * root - half * half), float(n_tokens))
-        total = 0.0
-        for expert in range(n_experts):
-            total += value[expert]
+            value[expert] = min(max(0.0, root * root - half * half), most)
+        total = _sum(value)
         scale = n_assignments / total if total > 0.0 else 0.0
         running = chance[1, layer]
         before = 0
         for expert in range(n_experts - 1):
             running += value[expert] * scale
-            after = int(running)
-            out[layer, expert] = after - before
+            after = min(int(running), n_assignments)
+            counts[expert] = after - before
             before = after
-        out[layer, n_experts - 1] = n_assignments - before
+        counts[n_experts - 1] = n_assignments - before
+
+
+@numba.njit(cache=True, fastmath={"reassoc"})
+def _sum(values: NDArray[np.float64]) -> float:
+    # Free to add in any order, which is several times as fast.
+    total = 0.0
+    for index in range(values.size):
+        total += values[index]
+    return total
 
 
 def scatter_counts_plain(

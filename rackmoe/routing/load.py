@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rackmoe.errors import ShapeError
+from rackmoe.routing.expected import count_active, gather_expected, idle_chances
 from rackmoe.routing.placement import Placement
 from rackmoe.routing.replicas import (
     ReplicaChoice,
@@ -16,10 +17,7 @@ from rackmoe.routing.spread import (
     FIRST_NODE_FIELD,
     RANK_FIELDS,
     add_tally,
-    count_active,
     gather_counted,
-    gather_expected,
-    idle_chances,
     spread_nodes,
     spread_senders,
 )
@@ -62,7 +60,7 @@ class StepLoad:
             expert_counts=self._counts, **dict(zip(RANK_FIELDS, self._ranks, strict=True))
         )
         self._exact = np.zeros((placement.n_physical, n_layers), np.int64)
-        self._expected = np.zeros((n_layers, placement.n_experts))
+        self._expected = np.zeros((n_layers, placement.n_experts), np.int32)
         table = build_replica_table(placement)
         layers = np.arange(n_layers)[:, None]
         self._n_replicas = table.n_replicas[layers, placement.slots]
@@ -84,7 +82,7 @@ class StepLoad:
         if self._has_exact:
             self._exact[:] = 0
         if self._has_expected:
-            self._expected[:] = 0.0
+            self._expected[:] = 0
         self._has_exact = self._has_expected = False
         self._counts[:] = 0
         self._ranks[: len(RANK_FIELDS) if self.placement.n_nodes > 1 else FIRST_NODE_FIELD] = 0.0

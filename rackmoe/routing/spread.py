@@ -15,11 +15,7 @@ __all__ = [
     "RANK_FIELDS",
     "add_tally",
     "add_tally_plain",
-    "count_active",
-    "count_active_plain",
     "gather_counted",
-    "gather_expected",
-    "idle_chances",
     "spread_nodes",
     "spread_nodes_plain",
     "spread_senders",
@@ -35,8 +31,6 @@ FIRST_NODE_FIELD = RANK_FIELDS.index("node_copies_in")
 # Positions in RANK_FIELDS; compiled code needs plain integers.
 _LOAD, _ACTIVE, _COPIES_IN, _COPIES_OUT, _IN, _OUT = 0, 1, 2, 3, 4, 5
 _NODE_IN, _NODE_OUT, _REMOTE_IN, _REMOTE_OUT = 6, 7, 8, 9
-# Expected tokens beyond which a slot is idle with a probability below exp(-40) = 4e-18.
-_SURELY_BUSY = 40.0
 # Positions in Tally.per_rank.
 _HITS, _OWN, _OWN_COPIES, _DESTINATIONS = 0, 1, 2, 3
 _TALLY_NODE_IN, _TALLY_NODE_OUT, _OWN_NODE_IN, _OWN_NODE_OUT = 4, 5, 6, 7
@@ -104,31 +98,6 @@ def gather_counted(
             hits[layer, rank] = rank_hits[rank, layer]
         for node in range(nodes.shape[1]):
             nodes[layer, node] = node_hits[node, layer]
-
-
-@numba.njit(cache=True)
-def gather_expected(
-    added: NDArray[np.int32],
-    slot_expert: NDArray[np.int16],
-    shares: NDArray[np.float64],
-    rank_ratio: NDArray[np.float64],
-    counts: NDArray[np.int32],
-    expected: NDArray[np.float64],
-    rank_load: NDArray[np.float64],
-    hits: NDArray[np.float64],
-) -> None:
-    """Add counts per expert to both sums; write the loads and hits that their shares give."""
-    n_layers, n_ranks = rank_load.shape
-    per = slot_expert.shape[1] // n_ranks
-    for layer in range(n_layers):
-        counts[layer] += added[layer]
-        expected[layer] += added[layer]
-        for rank in range(n_ranks):
-            load = 0.0
-            for slot in range(rank * per, (rank + 1) * per):
-                load += added[layer, slot_expert[layer, slot]] * shares[layer, slot]
-            rank_load[layer, rank] = load
-            hits[layer, rank] = load * rank_ratio[layer, rank]
 
 
 @numba.njit(cache=True)
@@ -208,53 +177,6 @@ def spread_nodes(
             ranks[_NODE_OUT, layer, rank] += part[rank] * (sum_crossing - crossing[node])
             others = index_part[rank % per_node] - part[rank]
             ranks[_NODE_IN, layer, rank] += crossing[node] * others
-
-
-@numba.njit(cache=True)
-def idle_chances(max_replicas: int) -> NDArray[np.float64]:
-    r"""Return how likely one of k replicas gets none of c tokens, :math:`(1 - 1/k)^c`.
-
-    Row k, column c, as far as `count_active` asks: a slot is surely busy beyond.
-    """
-    chances = np.ones((max_replicas + 1, int(_SURELY_BUSY) * max_replicas + 1))
-    for k in range(1, max_replicas + 1):
-        for c in range(1, chances.shape[1]):
-            chances[k, c] = (1.0 - 1.0 / k) ** float(c)
-    return chances
-
-
-@numba.njit(cache=True)
-def count_active(
-    exact: NDArray[np.int64],
-    expected: NDArray[np.float64],
-    slot_expert: NDArray[np.int16],
-    shares: NDArray[np.float64],
-    n_replicas: NDArray[np.int32],
-    idle: NDArray[np.float64],
-    active: NDArray[np.float64],
-) -> None:
-    r"""Write how many slots of each rank got a token.
-
-    A slot that takes each of c assignments with probability s stays idle with
-    probability :math:`(1 - s)^c`, of `idle_chances`; where that is empty, chance
-    plays no part and it holds :math:`s c` of them. Without rows, `exact` is zero.
-    """
-    n_layers, n_ranks = active.shape
-    per = slot_expert.shape[1] // n_ranks
-    for layer in range(n_layers):
-        for rank in range(n_ranks):
-            busy = 0.0
-            for slot in range(rank * per, (rank + 1) * per):
-                if exact.shape[0] and exact[slot, layer] > 0:
-                    busy += 1.0
-                    continue
-                count = expected[layer, slot_expert[layer, slot]]
-                share = shares[layer, slot]
-                if idle.size and share < 1.0 and 0.0 < share * count < _SURELY_BUSY:
-                    busy += 1.0 - idle[n_replicas[layer, slot], int(count)]
-                else:
-                    busy += min(1.0, share * count)
-            active[layer, rank] = busy
 
 
 def add_tally_plain(
@@ -359,42 +281,3 @@ def spread_nodes_plain(
     ranks[_NODE_OUT] += part * np.repeat(of_others, by_node.shape[1], axis=1)
     senders = by_node.sum(axis=0) - by_node
     ranks[_NODE_IN] += (crossing[:, :, None] * senders).reshape(n_layers, -1)
-
-
-def count_active_plain(
-    exact: NDArray[np.int64],
-    expected: NDArray[np.float64],
-    slot_expert: NDArray[np.int16],
-    shares: NDArray[np.float64],
-    *,
-    is_random: bool,
-    n_ranks: int,
-) -> NDArray[np.float64]:
-    """Return what `count_active` writes, in plain NumPy.
-
-    Parameters
-    ----------
-    exact : ndarray of shape (P, L), int64
-        Assignments that were followed to a slot.
-    expected : ndarray of shape (L, E)
-        Assignments known per expert only.
-    slot_expert : ndarray of shape (L, P), int16
-        Expert in each slot.
-    shares : ndarray of shape (L, P)
-        Part of its expert's assignments that a slot gets.
-    is_random : bool
-        Whether chance decides which slot.
-    n_ranks : int
-        Ranks of the group.
-
-    Returns
-    -------
-    ndarray of shape (L, R)
-        Slots with at least one token, expected.
-    """
-    count = expected[np.arange(len(expected))[:, None], slot_expert]
-    busy = np.minimum(1.0, shares * count)
-    if is_random:
-        busy = np.where(shares < 1.0, 1.0 - (1.0 - shares) ** count, busy)
-    busy = np.where(exact.T > 0, 1.0, busy)
-    return np.asarray(busy.reshape(len(busy), n_ranks, -1).sum(axis=2))

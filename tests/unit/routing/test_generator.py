@@ -110,6 +110,13 @@ def test_jitter_widens_the_noise_and_steps_remember_a_little(make_rng):
     assert (off[1:] * off[:-1]).mean() / off.var() == pytest.approx(0.3, abs=0.06)
 
 
+def test_numbers_drawn_ahead_are_used_once(make_rng):
+    chance = np.full((2, 64), 8 / 64)
+    noise = CountNoise(chance, top_k=8, step_jitter=0.0, rng=make_rng())
+    drawn = {noise.draw(4000, out=np.empty((2, 64), np.int32)).tobytes() for _ in range(200)}
+    assert len(drawn) == 200
+
+
 @pytest.mark.parametrize("n_tokens", [1, 40, 5000])
 def test_compiled_counts_equal_their_twin(make_rng, n_tokens):
     rng = make_rng()

@@ -7,11 +7,7 @@ from rackmoe.routing.spread import (
     RANK_FIELDS,
     add_tally,
     add_tally_plain,
-    count_active,
-    count_active_plain,
     gather_counted,
-    gather_expected,
-    idle_chances,
     spread_nodes,
     spread_nodes_plain,
     spread_senders,
@@ -108,31 +104,6 @@ def test_node_that_sends_everything_keeps_its_own():
     assert ranks[FIELD["node_copies_out"], 0].tolist() == [7, 7, 0, 0]
 
 
-@pytest.mark.parametrize("is_random", [True, False])
-def test_active_experts_equal_their_twin(place, make_rng, is_random):
-    rng = make_rng()
-    exact = rng.integers(0, 2, (24, 2))
-    expected = rng.integers(0, 90, (2, 16)).astype(float)
-    expected[:, ::3] = 0
-    shares = 1.0 / place.n_replicas[np.arange(2)[:, None], place.slots]
-    n_replicas = place.n_replicas[np.arange(2)[:, None], place.slots]
-    idle = idle_chances(int(n_replicas.max())) if is_random else np.empty((0, 0))
-    active = np.empty((2, 8))
-    count_active(exact, expected, place.slots, shares, n_replicas, idle, active)
-    twin = count_active_plain(exact, expected, place.slots, shares, is_random=is_random, n_ranks=8)
-    assert active == pytest.approx(twin, rel=1e-12)
-
-
-def test_replica_of_a_rare_expert_may_stay_idle():
-    active = np.empty((1, 2))
-    slots = np.array([[0, 1, 0, 2]], np.int16)
-    expected = np.array([[2.0, 5.0, 0.0]])
-    shares = np.array([[0.5, 1.0, 0.5, 1.0]])
-    n_replicas, none = np.array([[2, 1, 2, 1]]), np.empty((0, 0), np.int64)
-    count_active(none, expected, slots, shares, n_replicas, idle_chances(2), active)
-    assert active.tolist() == [[1.75, 0.75]]
-
-
 def test_gathered_loads_are_sums_over_the_slots_of_a_rank(place, make_rng):
     rng = make_rng()
     slot_counts = rng.integers(0, 9, (24, 2)).astype(np.int32)
@@ -146,18 +117,3 @@ def test_gathered_loads_are_sums_over_the_slots_of_a_rank(place, make_rng):
     for layer in range(2):
         weights = slot_counts[:, layer]
         assert (counts[layer] == np.bincount(place.slots[layer], weights=weights)).all()
-    shares = 1.0 / place.n_replicas[np.arange(2)[:, None], place.slots]
-    totals, expected = np.ones_like(counts), np.full(counts.shape, 0.5)
-    ratio = np.full((2, 8), 0.25)
-    gather_expected(counts, place.slots, shares, ratio, totals, expected, load, hit)
-    assert (totals == counts + 1).all()
-    assert (expected == counts + 0.5).all()
-    assert (hit == 0.25 * load).all()
-    taken = np.take_along_axis(counts, place.slots.astype(int), axis=1) * shares
-    assert load == pytest.approx(taken.reshape(2, 8, 3).sum(axis=2), rel=1e-12)
-
-
-def test_chance_to_stay_idle_halves_with_each_token_for_two_replicas():
-    assert idle_chances(2)[2, :4].tolist() == [1.0, 0.5, 0.25, 0.125]
-    # a single replica gets every token, and any of them
-    assert idle_chances(2)[1, :3].tolist() == [1.0, 0.0, 0.0]
