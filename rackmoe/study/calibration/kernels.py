@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,6 +38,17 @@ _ORIGIN: Final = (
     "Tables in scenarios/calibration/kernels, extracted from aiconfigurator-core 0.12.0 "
     "(NVIDIA, Apache-2.0); constants by rackmoe calibrate kernels."
 )
+
+# Kernels that serve one more format than the tables have, with the same loops: on each GPU the
+# source, kernel and format that were measured, then the name and format that go by them.
+_SAME_LOOPS: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
+    "h200": (
+        (
+            *("vllm-0.24.0", "compressedtensorswna16marlin", "w4a16_int4"),
+            *("gptossmxfp4moe_marlin", "w4a16_mxfp4"),
+        ),
+    ),
+}
 
 # Fewer rows than this in the fitted half leave a kernel out.
 _MIN_ROWS: Final = 20
@@ -144,6 +155,7 @@ def _fit_gpu(gpu: Gpu, *, paths: list[Path], date: str) -> list[KernelFit]:
     fits: list[KernelFit] = []
     for operator, rows in _by_operator(tables, modules=False):
         fits += _fit_operator(gpu, operator=operator, rows=rows, date=date, constants=None)
+    fits += _same_loops(gpu, fits=fits)
     fits += _elementwise(gpu, fits=fits)
     for operator, rows in _by_operator(tables, modules=True):
         constants = _constants_so_far(gpu, fits=fits, source=str(rows["source"].iloc[0]))
@@ -203,6 +215,22 @@ def _fit_operator(
                 error_p90=_significant(float(np.percentile(errors, _PERCENTILE)), digits=3),
             ),
         )
+
+
+def _same_loops(gpu: Gpu, *, fits: list[KernelFit]) -> Iterator[KernelFit]:
+    """Yield what is assumed of kernels in a format that no table has."""
+    for source, kernel, dtype, name, other_dtype in _SAME_LOOPS.get(gpu.name, ()):
+        for fit in fits:
+            if (fit.source, fit.kernel, fit.dtype) == (source, kernel, dtype):
+                yield replace(
+                    fit,
+                    kernel=name,
+                    dtype=other_dtype,
+                    kind=Kind.ASSUMED,
+                    report=None,
+                    note=f"not measured; the kernel has the loops of {kernel}, which expands "
+                    "4-bit weights of both formats to bf16",
+                )
 
 
 def _elementwise(gpu: Gpu, *, fits: list[KernelFit]) -> Iterator[KernelFit]:

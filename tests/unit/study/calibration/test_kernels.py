@@ -70,3 +70,19 @@ def test_shipped_constants_are_those_of_the_shipped_tables(fits):
 def test_folder_without_kernel_tables_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="no kernel tables; expected files such as"):
         calibrate_kernels(tmp_path, date="2026-11-21")
+
+
+def test_marlin_in_mxfp4_is_assumed_from_marlin_in_int4(tmp_path):
+    shutil.copy(shipped_folder(TABLES) / "moe_h200_k2.csv", tmp_path / "moe_h200_k2.csv")
+    shutil.copy(shipped_folder(TABLES) / "gemm_h200.csv", tmp_path / "gemm_h200.csv")
+    by_kernel = {fit.kernel: fit for fit in calibrate_kernels(tmp_path, date="2026-11-21")}
+    measured = by_kernel["compressedtensorswna16marlin"]
+    assumed = by_kernel["gptossmxfp4moe_marlin"]
+    assert assumed.constants == measured.constants
+    assert (assumed.dtype, assumed.kind, assumed.report) == ("w4a16_mxfp4", Kind.ASSUMED, None)
+
+
+def test_shipped_marlin_rows_agree():
+    rows = {row.kernel: row for row in load_operator_file("h200").operators.grouped_gemm}
+    measured = rows["compressedtensorswna16marlin"]
+    assert rows["gptossmxfp4moe_marlin"].constants == measured.constants
