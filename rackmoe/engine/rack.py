@@ -291,19 +291,30 @@ class Rack:
         line.insert(position, (source, chunk))
 
     def _place(self) -> None:
-        """Give waiting KV caches to decode replicas, first come first served."""
-        while self._handed_over:
-            source, chunk = self._handed_over[0]
-            n_tokens = chunk.past_tokens + chunk.n_tokens
-            spot = self._reserve(n_tokens)
-            if spot is None:
-                return
-            self._handed_over.popleft()
-            self._send(source, chunk, *spot)
+        """Give waiting KV caches to decode replicas, first come first served.
 
-    def _reserve(self, n_tokens: int) -> tuple[Replica, int] | None:
+        Where a cache waits for a certain replica, those behind it may go to others.
+        """
         up = [one for one in self._decoders if one.is_up and not one.batcher.holds_prompts]
-        for replica in self._router.ranked(up):
+        full: set[int] = set()
+        kept: list[tuple[Replica | None, PrefillChunk]] = []
+        while self._handed_over and len(full) < len(up):
+            source, chunk = self._handed_over.popleft()
+            ranked = self._router.ranked(up, request=chunk.request)
+            spot = None
+            if not full.issuperset(one.index for one in ranked):
+                spot = self._reserve(ranked, chunk.past_tokens + chunk.n_tokens)
+            if spot is not None:
+                self._send(source, chunk, *spot)
+                continue
+            kept.append((source, chunk))
+            if not self._router.is_binding:
+                break
+            full.update(one.index for one in ranked)
+        self._handed_over.extendleft(reversed(kept))
+
+    def _reserve(self, ranked: Sequence[Replica], n_tokens: int) -> tuple[Replica, int] | None:
+        for replica in ranked:
             group = replica.batcher.reserve(n_tokens)
             if group is not None:
                 self._router.placed(replica)

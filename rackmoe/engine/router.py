@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rackmoe.engine.frontends import FrontendsRouter
 from rackmoe.engine.replica import Replica
 from rackmoe.records import Pool
 from rackmoe.scenario.policies import RouterChoice
@@ -22,14 +23,22 @@ __all__ = [
 
 
 class Router(Protocol):
-    """Spreads requests over the replicas of a pool."""
+    """Spreads requests over the replicas of a pool.
+
+    Attributes
+    ----------
+    is_binding : bool
+        Whether a cache waits for the replica that was chosen for it while others have room.
+    """
+
+    is_binding: bool
 
     def choose(
         self, replicas: Sequence[Replica], *, request: int, n_tokens: int
     ) -> tuple[Replica, int | None]:
         """Return where a prompt is computed: a replica, and its attention group if it matters."""
 
-    def ranked(self, replicas: Iterable[Replica]) -> list[Replica]:
+    def ranked(self, replicas: Iterable[Replica], *, request: int) -> list[Replica]:
         """Return the replicas that could decode a request, the preferred one first."""
 
     def placed(self, replica: Replica) -> None:
@@ -49,6 +58,8 @@ def _load(replica: Replica) -> tuple[int, int]:
 class LeastLoadedRouter:
     """Prefers the replica with the fewest tokens that wait or are cached."""
 
+    is_binding = False
+
     def choose(
         self,
         replicas: Sequence[Replica],
@@ -61,7 +72,12 @@ class LeastLoadedRouter:
             return replicas[0], None
         return min(replicas, key=_load), None
 
-    def ranked(self, replicas: Iterable[Replica]) -> list[Replica]:
+    def ranked(
+        self,
+        replicas: Iterable[Replica],
+        *,
+        request: int,  # noqa: ARG002  other routers look at it
+    ) -> list[Replica]:
         """Return the replicas by load, the least loaded first."""
         return sorted(replicas, key=_load)
 
@@ -79,6 +95,8 @@ class LeastLoadedRouter:
 class RoundRobinRouter:
     """Takes one replica after the other, whatever they have to do."""
 
+    is_binding = False
+
     def __init__(self) -> None:
         self._next_prompt = 0
         self._next_decode = 0
@@ -95,7 +113,12 @@ class RoundRobinRouter:
         self._next_prompt = chosen.index + 1
         return chosen, None
 
-    def ranked(self, replicas: Iterable[Replica]) -> list[Replica]:
+    def ranked(
+        self,
+        replicas: Iterable[Replica],
+        *,
+        request: int,  # noqa: ARG002  other routers look at it
+    ) -> list[Replica]:
         """Return the replicas in their order, beginning after the last one that got a request."""
         return _from(replicas, self._next_decode)
 
@@ -252,6 +275,7 @@ def build_router(
     has_shared_caches: bool,
     application: NDArray[np.int64],
     n_applications: int,
+    rng: np.random.Generator,
 ) -> Router:
     """Return the router of a deployment.
 
@@ -265,12 +289,16 @@ def build_router(
         Which application sends each request.
     n_applications : int
         Applications.
+    rng : Generator
+        Random numbers of a router that draws any.
 
     Returns
     -------
     Router
         Without any request.
     """
+    if choice.frontends > 1:
+        return FrontendsRouter(n_frontends=choice.frontends, rng=rng)
     if choice.policy == "by_application":
         return PartitionRouter(application, n_applications=n_applications)
     if choice.policy == "kv_aware":

@@ -131,7 +131,7 @@ def run_engine(
     records = Records(requests.application_names)
     measured = MeasuredRequests(env, is_measured=is_measured)
     fabric = FabricRun(env, scenario=scenario, plans=plans)
-    router = _router(scenario, requests)
+    router = _router(scenario, requests, streams=streams)
     rack = Rack(
         env,
         ledger=ledger,
@@ -215,7 +215,7 @@ def run_engine(
     )
 
 
-def _router(scenario: Scenario, requests: RequestTable) -> Router:
+def _router(scenario: Scenario, requests: RequestTable, *, streams: Streams) -> Router:
     cache = scenario.document.prefix_cache
     has_shared_caches = cache is not None and cache.shared
     choice = scenario.document.deployment.router
@@ -224,6 +224,7 @@ def _router(scenario: Scenario, requests: RequestTable) -> Router:
         has_shared_caches=has_shared_caches,
         application=requests.application,
         n_applications=len(requests.application_names),
+        rng=streams.rng("frontends"),
     )
 
 

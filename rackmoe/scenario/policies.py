@@ -23,15 +23,22 @@ class RouterChoice(Document):
         pool in the order of both; the least loaded of them.
     overlap_weight : float
         Weight of prompt tokens to compute against tokens in use, for ``kv_aware`` only.
+    frontends : int
+        Frontends that deal requests to replicas without knowing of each other, with
+        ``round_robin`` only; with more than one, a request waits for the replica that its
+        frontend chose.
     """
 
     policy: Literal["least_loaded", "round_robin", "kv_aware", "by_application"] = "least_loaded"
     overlap_weight: Annotated[float, Field(ge=0, le=1e6)] = 1.0
+    frontends: Annotated[int, Field(ge=1, le=1000)] = 1
 
     @model_validator(mode="after")
     def _check_weight(self) -> Self:
         if self.policy != "kv_aware" and self.overlap_weight != 1.0:
             raise ValueError("overlap_weight goes with policy kv_aware only; remove it")
+        if self.policy != "round_robin" and self.frontends != 1:
+            raise ValueError("frontends goes with policy round_robin only; remove it")
         return self
 
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +14,15 @@ from rackmoe.scenario.document import ScenarioDocument
 from rackmoe.study.validation.points_csv import PointColumns, read_points
 from rackmoe.study.validation.recipe_intake import recipe_intake_steps
 from rackmoe.study.validation.recipe_slots import recipe_slots
+from rackmoe.study.validation.recipe_steps import recipe_step_tokens
+from rackmoe.study.validation.recipe_table import (
+    MOST_USERS,
+    published_recipe,
+    recipe_cells,
+    recipe_drafts,
+    recipe_frontends,
+    recipe_running,
+)
 
 __all__ = [
     "BACKENDS",
@@ -34,7 +43,7 @@ BACKENDS: Final = {
 # Requests per user of a benchmark (scenarios/calibration/serving_points.csv: prompts are 10 x
 # concurrency, after a warm-up that has ended).
 CLIENT_ROUNDS: Final = 10
-# Speculative tokens where a recipe names none, as the description of the file says.
+# Speculative tokens that fits compare acceptance at.
 DEFAULT_DRAFTS: Final = 3
 # Full steps of a saturated prefill; the first ones are like the last ones.
 PREFILL_STEPS: Final = 5
@@ -51,11 +60,6 @@ _REAL_ROUTING: Final = "deepseek_chat"
 
 # Sequences of an attention group where a recipe admits fewer users than the engine could hold.
 _DEFAULT_SLOTS: Final = 512
-# Not a column of the file: most users among the points that share their decode engines,
-# powers of two apart, which are sweeps of other recipes.
-_MOST_USERS: Final = "most_users"
-_SAME_ENGINES: Final = ("curve", "decode_workers", "decode_tp", "decode_attention_dp")
-
 _COLUMNS: Final = PointColumns(
     required=(
         *("id", "curve", "trust", "hardware", "model", "engine", "mode"),
@@ -144,28 +148,8 @@ def read_serving_points(path: str | Path) -> tuple[ServingRow, ...]:
     ConfigError
         If the file is damaged, as `read_points` says.
     """
-    return _with_most_users(
-        [ServingRow(cells=cells) for cells in read_points(path, columns=_COLUMNS)]
-    )
-
-
-def _with_most_users(rows: Sequence[ServingRow]) -> tuple[ServingRow, ...]:
-    """Tell each row how many users its decode engines serve at another point of its curve."""
-    most: dict[tuple[str, ...], int] = {}
-    for row in rows:
-        engines = tuple(row.text(name) for name in _SAME_ENGINES)
-        users = row.count("concurrency")
-        if users & (users - 1):
-            most[engines] = max(most.get(engines, 0), users)
-    return tuple(
-        ServingRow(
-            cells={
-                **row.cells,
-                _MOST_USERS: str(most.get(tuple(row.text(name) for name in _SAME_ENGINES), 0)),
-            }
-        )
-        for row in rows
-    )
+    cells = read_points(path, columns=_COLUMNS)
+    return tuple(ServingRow(cells=one) for one in recipe_cells(cells))
 
 
 def loop_rounds(row: ServingRow) -> int:
@@ -193,8 +177,9 @@ def row_document(row: ServingRow) -> ScenarioDocument:
     A blank cell takes the default of the engine's profile. The rules, in the order of use:
 
     1.  The backend is that of `BACKENDS` for the row's engine.
-    2.  The GPUs of a replica are ``tp x attention_dp``. With ``ep`` above 1, whole experts are
-        spread over all of them; otherwise every expert is split over them.
+    2.  The GPUs of a replica are ``tp x attention_dp``; where the name of the row's recipe says
+        how they share the attention, it decides (`published_recipe`). With ``ep`` above 1,
+        whole experts are spread over all of them; otherwise every expert is split over them.
     3.  Redundant experts are those of the row, or as few as make the experts divide.
     4.  The machine has as many racks or nodes as the pools of the row need.
     5.  NVFP4 checkpoints bring an FP8 cache, and so do SGLang's recipes for GPUs with FP4
@@ -204,7 +189,7 @@ def row_document(row: ServingRow) -> ScenarioDocument:
     6.  TensorRT-LLM multiplies MXFP4 experts with FP8 tokens where the GPU has FP4 units.
         The NVFP4 checkpoint of DeepSeek-R1 is the second one (InferenceX:
         nvidia/DeepSeek-R1-0528-FP4-V2), with the last projection of attention in NVFP4.
-    7.  Speculation without a number of drafts has `DEFAULT_DRAFTS`.
+    7.  Speculation without a number of drafts has that of its recipe (`recipe_drafts`).
     8.  A closed loop starts empty, as the benchmark clients do. Of its `CLIENT_ROUNDS`
         requests per user the first few are simulated (`loop_rounds`); the later ones of them
         stand for the rest, the burst at the start for itself alone.
@@ -213,10 +198,13 @@ def row_document(row: ServingRow) -> ScenarioDocument:
         Without a batch size, each GPU holds what the backend and the memory allow.
     11. A saturated prefill computes `PREFILL_STEPS` full steps of prompts with one output token.
     12. Weights that do not fit a saturated prefill stream in from the memory of the CPUs.
-    13. The decode engines of a disaggregated TensorRT-LLM have the slots of `recipe_slots`;
-        others have at least as many as users.
-    14. Schedulers look for new prompts as often as `recipe_intake_steps` says.
-    15. Random tokens choose experts evenly with the noise of chance; ``eplb`` rows have the
+    13. The decode engines of a disaggregated TensorRT-LLM have the slots of their recipe
+        (`published_recipe`), or where there is none those of `recipe_slots`; those of SGLang
+        have `recipe_running`; others have at least as many as users.
+    14. Schedulers look for new prompts as often as `recipe_intake_steps` says, and their steps
+        take the tokens of `recipe_step_tokens`.
+    15. Requests come through the frontends of `recipe_frontends`.
+    16. Random tokens choose experts evenly with the noise of chance; ``eplb`` rows have the
         balancer's placement on drawn skew, ``real`` rows the same skew without the balancer.
 
     Parameters
@@ -249,6 +237,9 @@ def row_document(row: ServingRow) -> ScenarioDocument:
         "workload": _workload(row),
     }
     tree["hardware"] = _hardware(row, tree["deployment"])
+    frontends = recipe_frontends(row.cells)
+    if frontends > 1:
+        tree["deployment"]["router"] = {"policy": "round_robin", "frontends": frontends}
     tree["deployment"]["intake_every_steps"] = recipe_intake_steps(
         engine=engine,
         hardware=row.text("hardware"),
@@ -295,6 +286,10 @@ def _deployment(row: ServingRow) -> dict[str, Any]:
 
 def _pool(row: ServingRow, phase: str) -> dict[str, Any]:
     tp, groups = row.count(f"{phase}_tp", default=1), row.count(f"{phase}_attention_dp", default=1)
+    recipe = published_recipe(row.cells) if phase == "decode" else None
+    if recipe is not None:
+        gpus = tp * groups
+        tp, groups = (1, gpus) if recipe.is_data_parallel else (gpus, 1)
     ep = tp * groups if row.count(f"{phase}_ep", default=1) > 1 else 1
     n_experts = load_model(row.text("model")).moe.n_routed_experts
     pool: dict[str, Any] = {"tp": tp, "attention_dp": groups, "ep": ep}
@@ -309,7 +304,16 @@ def _pool(row: ServingRow, phase: str) -> dict[str, Any]:
     if row.text("mode") == "prefill_only" and row.text("batch_per_gpu"):
         pool["max_tokens_per_step"] = row.count("batch_per_gpu")
     if row.text("mtp") == "on" and phase == "decode":
-        pool["draft_tokens"] = row.count("mtp_draft_tokens", default=DEFAULT_DRAFTS)
+        pool["draft_tokens"] = row.count("mtp_draft_tokens", default=recipe_drafts(row.cells))
+    step_tokens = recipe_step_tokens(
+        cells=row.cells,
+        phase=phase,
+        tp=tp,
+        n_groups=groups,
+        draft_tokens=pool.get("draft_tokens", 0),
+    )
+    if step_tokens is not None:
+        pool["max_tokens_per_step"] = step_tokens
     if row.text("arrival") == "closed" and phase == "decode":
         pool["max_batch_per_rank"] = _slots(row)
     return pool
@@ -320,13 +324,19 @@ def _slots(row: ServingRow) -> int:
     users = row.count("concurrency")
     n_instances = row.count("decode_workers", default=1)
     n_groups = row.count("decode_attention_dp", default=1)
+    running = recipe_running(row.cells)
+    if running is not None:
+        return max(1, running // n_groups)
     if row.text("engine") != "trtllm" or row.text("mode") != "disagg":
         return max(_DEFAULT_SLOTS, -(-users // (n_instances * n_groups)))
+    recipe = published_recipe(row.cells)
+    if recipe is not None:
+        return recipe.slots
     return recipe_slots(
         users,
         n_instances=n_instances,
         n_groups=n_groups,
-        most_users=row.count(_MOST_USERS),
+        most_users=row.count(MOST_USERS),
         default=_DEFAULT_SLOTS,
     )
 

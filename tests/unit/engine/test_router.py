@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from rackmoe.engine.frontends import FrontendsRouter
 from rackmoe.engine.router import (
     KvAwareRouter,
     LeastLoadedRouter,
@@ -54,7 +55,7 @@ def test_the_least_loaded_of_equals_is_the_first():
     workers[0].decode(10)
     router = LeastLoadedRouter()
     assert router.choose(workers, request=0, n_tokens=20) == (workers[1], None)
-    assert [one.index for one in router.ranked(workers)] == [1, 2, 0]
+    assert [one.index for one in router.ranked(workers, request=0)] == [1, 2, 0]
     assert router.note() is None
 
 
@@ -65,9 +66,9 @@ def test_round_robin_goes_on_after_the_last_one_that_is_there():
     assert chosen == [0, 1, 2, 0]
     # replica 1 is out of service
     assert router.choose([workers[0], workers[2]], request=4, n_tokens=1)[0].index == 2
-    assert [one.index for one in router.ranked(workers)] == [0, 1, 2]
+    assert [one.index for one in router.ranked(workers, request=0)] == [0, 1, 2]
     router.placed(workers[0])
-    assert [one.index for one in router.ranked(workers)] == [1, 2, 0]
+    assert [one.index for one in router.ranked(workers, request=0)] == [1, 2, 0]
     router.prompt_done(0)
     assert router.note() is None
 
@@ -142,8 +143,21 @@ def test_the_scenario_chooses(policy, kind):
         has_shared_caches=False,
         application=np.array([0, 1]),
         n_applications=2,
+        rng=np.random.default_rng(0),
     )
     assert type(router) is kind
+
+
+def test_several_frontends_are_a_router_of_their_own():
+    router = build_router(
+        RouterChoice(policy="round_robin", frontends=2),
+        has_shared_caches=False,
+        application=np.array([0]),
+        n_applications=1,
+        rng=np.random.default_rng(0),
+    )
+    assert type(router) is FrontendsRouter
+    assert router.is_binding
 
 
 @pytest.mark.parametrize(

@@ -61,3 +61,9 @@ def test_each_application_needs_a_replica_of_its_own(make_document, deployment, 
         return
     with pytest.raises(ConfigError, match=problem):
         make_document(**changes)
+
+
+def test_only_round_robin_has_several_frontends():
+    assert RouterChoice(policy="round_robin", frontends=10).frontends == 10
+    with pytest.raises(ValueError, match="round_robin only"):
+        RouterChoice(frontends=2)

@@ -1,0 +1,90 @@
+"""How many tokens a step of a benchmark recipe takes."""
+
+from collections.abc import Mapping
+from typing import Final
+
+__all__ = ["recipe_step_tokens"]
+
+# SGLang's --chunked-prefill-size in the recipes for DeepSeek-R1, which attention groups share
+# (InferenceX, benchmarks/dsr1_fp8_b200.sh, dsr1_fp4_b200.sh and dsr1_fp8_h200.sh; srt-slurm,
+# recipes/b200-*, gb200-* and h200).
+_SGLANG_AGGREGATED: Final[Mapping[tuple[str, str, int], int]] = {
+    ("hgx_b200", "fp8", 8): 32_768,
+    ("hgx_b200", "fp8", 4): 8192,
+    ("hgx_b200", "nvfp4", 8): 16_384,
+    ("hgx_b200", "nvfp4", 4): 16_384,
+    ("hgx_h200", "fp8", 8): 32_768,
+}
+_SGLANG_SPLIT: Final[Mapping[tuple[str, str], int]] = {
+    ("hgx_b200", "1024"): 32_768,
+    ("hgx_b200", "8192"): 32_768,
+    ("hgx_h200", "1024"): 163_840,
+    ("hgx_h200", "8192"): 32_768,
+}
+# On a rack 8192 where one group prefills; 131072 over 8 groups with FP8 weights, 65536 over 4
+# with NVFP4 (gb200-fp8/1k1k/max-tpt.yaml, gb200-fp4/1k1k/mid-curve.yaml).
+_SGLANG_SMALL: Final = 8192
+_SGLANG_RACK_GROUP: Final = 16_384
+_RACKS: Final = frozenset({"gb200_nvl72", "gb300_nvl72"})
+# max_num_tokens of TensorRT-LLM's context servers (srt-slurm, recipes/trtllm), rounded.
+_CONTEXT_TOKENS: Final = 16_384
+_CONTEXT_TOKENS_H100: Final = 2048
+# Aggregated TensorRT-LLM with drafts (InferenceX, dsr1_fp4_b200_trt_mtp.sh): whole prompts and
+# the decoding batch, in multiples of 64; without drafts at least 8192, as in the profile.
+_ROUND, _EXTRA = 64, 127
+
+
+def recipe_step_tokens(
+    *, cells: Mapping[str, str], phase: str, tp: int, n_groups: int, draft_tokens: int
+) -> int | None:
+    """Return the tokens of an attention group in a step that the recipe of a row allows.
+
+    Parameters
+    ----------
+    cells : mapping of str to str
+        The cells of a row of measured serving points.
+    phase : str
+        ``prefill`` or ``decode``: whose engines; aggregated ones are those of ``decode``.
+    tp, n_groups : int
+        GPUs of an attention group, and groups of a replica.
+    draft_tokens : int
+        Speculative tokens of a step.
+
+    Returns
+    -------
+    int or None
+        None where the profile of the engine decides: the recipes are those of DeepSeek-R1 with
+        random tokens.
+    """
+    cells_of_recipes = {"model": "deepseek-r1", "routing": "uniform_random", "arrival": "closed"}
+    if any(cells.get(name) != value for name, value in cells_of_recipes.items()):
+        return None
+    is_prefill = phase == "prefill"
+    if cells["mode"] == "disagg" and not is_prefill:
+        return None
+    if cells.get("engine") == "sglang":
+        return _sglang(cells, is_prefill=is_prefill, tp=tp, n_groups=n_groups)
+    if cells.get("engine") != "trtllm":
+        return None
+    if is_prefill:
+        return _CONTEXT_TOKENS_H100 if cells["hardware"] == "hgx_h100" else _CONTEXT_TOKENS
+    return _with_drafts(cells, n_groups=n_groups, draft_tokens=draft_tokens)
+
+
+def _with_drafts(cells: Mapping[str, str], *, n_groups: int, draft_tokens: int) -> int | None:
+    if not draft_tokens:
+        return None
+    sequences = int(float(cells["concurrency"])) // n_groups
+    tokens = (1 + draft_tokens) * sequences + int(float(cells["isl"]))
+    return (tokens + _EXTRA) // _ROUND * _ROUND
+
+
+def _sglang(cells: Mapping[str, str], *, is_prefill: bool, tp: int, n_groups: int) -> int | None:
+    hardware = cells["hardware"]
+    if is_prefill and hardware in _RACKS:
+        return _SGLANG_RACK_GROUP if n_groups > 1 else _SGLANG_SMALL
+    if is_prefill:
+        shared = _SGLANG_SPLIT.get((hardware, str(int(float(cells["isl"])))))
+    else:
+        shared = _SGLANG_AGGREGATED.get((hardware, cells["weights_dtype"], tp * n_groups))
+    return None if shared is None else max(shared // n_groups, 1)
