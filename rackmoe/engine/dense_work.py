@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rackmoe.compute.attention_steps import AttentionOfSteps
 from rackmoe.compute.operators import OperatorLaws
 from rackmoe.engine.token_table import TokenTable
 from rackmoe.model.architecture import LatentAttention, ModelArchitecture
@@ -119,7 +120,10 @@ class DenseWork:
         self.router = table([router_gemm(arch)])
         self.head = table([head_gemm(arch, tp=tp)])
         self.draft_head = table([mtp_gemm(arch), head_gemm(arch, tp=tp)])
-        self._decode_law = laws.attention_decode(arch.attention, tp=tp, kv_dtype=kv_dtype)
+        self._decoding = AttentionOfSteps(
+            laws.attention_decode(arch.attention, tp=tp, kv_dtype=kv_dtype),
+            is_windowed=np.array([window is not None for window in self._windows]),
+        )
         self._prefill_law = laws.attention_prefill(arch.attention, tp=tp, kv_dtype=kv_dtype)
         self._is_timed = not is_free
         self._residual_bytes = _RESIDUAL_PASSES * arch.hidden * 2.0
@@ -188,17 +192,13 @@ class DenseWork:
         ndarray of shape (n_classes, n_groups)
             Durations. [s]
         """
-        shape = (len(self._windows), len(batch.decode_sequences))
-        time_s = np.zeros(shape)
-        if batch.has_decode:
-            sequences = batch.decode_sequences.astype(np.float64)
-            kv = np.empty(shape)
-            for index, window in enumerate(self._windows):
-                kv[index] = (
-                    batch.decode_kv_tokens if window is None else batch.decode_window_tokens
-                )
-            seen = self._seen(sequences, kv)
-            time_s += self._decode_law(sequences, seen, batch.tokens_per_sequence)
+        sequences = batch.decode_sequences
+        time_s = self._decoding.time_s(
+            sequences,
+            kv_tokens=self._seen(sequences, batch.decode_kv_tokens),
+            window_tokens=self._seen(sequences, batch.decode_window_tokens),
+            query_tokens=batch.tokens_per_sequence,
+        )
         if chunks is not None:
             time_s += self._prefill_law(
                 chunks.tokens.astype(np.float64),
@@ -208,16 +208,15 @@ class DenseWork:
         return time_s if self._is_timed else 0.0 * time_s
 
     def _seen(
-        self, sequences: NDArray[np.float64], kv_tokens: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+        self, sequences: NDArray[np.int64], kv_tokens: NDArray[np.int64]
+    ) -> NDArray[np.int64] | NDArray[np.float64]:
         """Return the tokens that sparse attention reads; all of them without an indexer."""
         attention = self._arch.attention
         indexer = attention.indexer if isinstance(attention, LatentAttention) else None
         if indexer is None:
             return kv_tokens
         mean = kv_tokens / np.maximum(sequences, 1)
-        seen: NDArray[np.float64] = sequences * sparse_tokens(mean, indexer=indexer)
-        return seen
+        return np.asarray(sequences * sparse_tokens(mean, indexer=indexer), np.float64)
 
     def projection_time_s(
         self, batch: StepBatch, *, chunks: AttentionLoad | None

@@ -1,6 +1,6 @@
 """How many FLOP and HBM bytes a step asks of all GPUs, by the peak that bounds them."""
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,10 @@ from rackmoe.serving.batching import StepBatch
 
 __all__ = ["StepSum", "StepWork"]
 
-# Where the cached tokens stand among the loads of a step: all, and those in a window.
-_CACHE_COLUMNS = (6, 7)
 _PEAKS = ("bf16", "fp8", "fp4")
+
+# FLOP by peak, and bytes, of one unit of a load.
+_Units: TypeAlias = NDArray[np.float64]
 
 _ONE = np.ones(1, dtype=np.int64)
 _BATCH_LOADS = (
@@ -91,7 +92,8 @@ class StepWork:
         self._tp = tp
         self._n_copies = n_expert_copies
         self._inter = expert_inter
-        self._columns = self._unit_works()
+        # one row for each load of `total`: FLOP at each peak, and bytes, of one unit
+        self._units = np.stack(self._unit_works())
 
     def total(
         self,
@@ -122,12 +124,19 @@ class StepWork:
         decoded = rows = _sum_and_groups(batch.decode_tokens)
         if chunks is not None:
             rows = _sum_and_groups(batch.decode_tokens + batch.prefill_tokens)
+        cached = sum(batch.decode_kv_tokens.tolist())
+        in_window = sum(batch.decode_window_tokens.tolist())
         loads = [
+            float(np.add.reduce(routed.rank_assignments, axis=None)),
+            float(np.add.reduce(routed.active_experts, axis=None)),
             *rows,
             *decoded,
             *_sum_and_groups(logits),
-            float(sum(batch.decode_kv_tokens.tolist())),
-            float(sum(batch.decode_window_tokens.tolist())),
+            # every query of a sequence scores its cache, which is read once
+            cached * batch.tokens_per_sequence,
+            in_window * batch.tokens_per_sequence,
+            cached,
+            in_window,
         ]
         if chunks is not None:
             loads += [
@@ -135,17 +144,9 @@ class StepWork:
                 *_sum_and_groups(chunks.kv_tokens),
                 *np.add.reduce(chunks.pairs, axis=1).tolist(),
             ]
+        found = np.array(loads, np.float64) @ self._units[: len(loads)]
         total = StepSum()
-        flop = [0.0] * len(_PEAKS)
-        for index, (load, work) in enumerate(zip(loads, self._columns, strict=False)):
-            if load:
-                # every query of a sequence scores its cache, which is read once
-                n_times = batch.tokens_per_sequence if index in _CACHE_COLUMNS else 1
-                for peak, unit_flop in work.by_peak_flop:
-                    flop[peak] += load * unit_flop * n_times
-                total.hbm_bytes += load * work.hbm_bytes
-        total.by_peak_flop = np.array(flop)
-        self._add_experts(total, routed)
+        total.by_peak_flop, total.hbm_bytes = found[:-1], float(found[-1])
         return total
 
     def total_by_operator(
@@ -170,7 +171,8 @@ class StepWork:
         """
         total = StepSum()
         self._add_dense(total, batch, chunks=chunks, logits=logits)
-        self._add_experts(total, routed)
+        assignments, active = routed.rank_assignments.sum(), routed.active_experts.sum()
+        self._add_experts(total, assignments=float(assignments), active=float(active))
         return total
 
     def _add_dense(
@@ -193,44 +195,43 @@ class StepWork:
         total.add(dense.router.work(rows), dtype=dtypes.router, n_times=tp * n_moe)
         total.add(dense.head.work(logits), dtype=dtypes.head, n_times=tp)
 
-    def _add_experts(self, total: StepSum, routed: StepRouting) -> None:
-        arch = self._arch
-        assignments, active = routed.rank_assignments, routed.active_experts
+    def _add_experts(self, total: StepSum, *, assignments: float, active: float) -> None:
+        """Add the work of routed experts, of all ranks that compute it."""
         experts = expert_work(
-            float(np.add.reduce(assignments, axis=None)) * self._n_copies,
-            active_experts=float(np.add.reduce(active, axis=None)) * self._n_copies,
-            hidden=arch.hidden,
+            assignments * self._n_copies,
+            active_experts=active * self._n_copies,
+            hidden=self._arch.hidden,
             inter=self._inter,
-            dtype=arch.dtypes.routed_expert,
+            dtype=self._arch.dtypes.routed_expert,
         )
-        total.add(experts, dtype=arch.dtypes.routed_expert, n_times=1.0)
+        total.add(experts, dtype=self._arch.dtypes.routed_expert, n_times=1.0)
 
-    def _unit_works(self) -> tuple["_UnitWork", ...]:
+    def _unit_works(self) -> tuple[_Units, ...]:
         """Return what one unit of each load of `total` asks for, in its order."""
         n_classes = max(self._dense.class_of_layer) + 1
         pairs = [{"pairs": np.eye(n_classes)[:, [one]]} for one in range(n_classes)]
+        prompt, decoded = self._line("prefill_tokens"), self._line("decode_sequences")
+        caches = (self._probe(decode_kv_tokens=_ONE), self._probe(decode_window_tokens=_ONE))
+        scores = np.array([1.0] * len(_PEAKS) + [0.0])
         return (
-            *self._line("prefill_tokens"),
-            *(
-                one - prompt
-                for one, prompt in zip(
-                    self._line("decode_sequences"), self._line("prefill_tokens"), strict=True
-                )
-            ),
+            self._expert_units(assignments=1.0, active=0.0),
+            self._expert_units(assignments=0.0, active=1.0),
+            *prompt,
+            *(one - same for one, same in zip(decoded, prompt, strict=True)),
             *self._line("logits"),
-            self._probe(decode_kv_tokens=_ONE),
-            self._probe(decode_window_tokens=_ONE),
+            *(one * scores for one in caches),
+            *(one * (1.0 - scores) for one in caches),
             self._probe(tokens=_ONE),
             *self._line("kv_tokens"),
             *(self._probe(**one) for one in pairs),
         )
 
-    def _line(self, load: str) -> tuple["_UnitWork", "_UnitWork"]:
+    def _line(self, load: str) -> tuple[_Units, _Units]:
         """Return the work of one more unit of a load, and of a group that has any."""
         one, two = self._probe(**{load: _ONE}), self._probe(**{load: 2 * _ONE})
         return two - one, one - (two - one)
 
-    def _probe(self, **loads: NDArray[Any]) -> "_UnitWork":
+    def _probe(self, **loads: NDArray[Any]) -> _Units:
         """Return the work of one attention group with the named loads only."""
         n_classes = max(self._dense.class_of_layer) + 1
         zero = {"pairs": np.zeros((n_classes, 1)), "n_chunks": _ONE}
@@ -240,21 +241,13 @@ class StepWork:
         total = StepSum()
         chunks = AttentionLoad(**{name: value[name] for name in _CHUNK_LOADS})
         self._add_dense(total, batch, chunks=chunks, logits=value["logits"])
-        return _UnitWork(flop=total.by_peak_flop, hbm_bytes=total.hbm_bytes)
+        return np.append(total.by_peak_flop, total.hbm_bytes)
 
-
-class _UnitWork:
-    """What one unit of a load asks of all GPUs."""
-
-    def __init__(self, *, flop: NDArray[np.float64], hbm_bytes: float) -> None:
-        self._flop = flop
-        self.hbm_bytes = hbm_bytes
-        self.by_peak_flop = tuple(
-            (peak, unit_flop) for peak, unit_flop in enumerate(flop.tolist()) if unit_flop
-        )
-
-    def __sub__(self, other: "_UnitWork") -> "_UnitWork":
-        return _UnitWork(flop=self._flop - other._flop, hbm_bytes=self.hbm_bytes - other.hbm_bytes)
+    def _expert_units(self, *, assignments: float, active: float) -> _Units:
+        """Return the work of routed experts on one rank."""
+        total = StepSum()
+        self._add_experts(total, assignments=assignments, active=active)
+        return np.append(total.by_peak_flop, total.hbm_bytes)
 
 
 def _sum_and_groups(load: NDArray[np.int64]) -> tuple[float, float]:

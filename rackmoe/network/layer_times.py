@@ -72,13 +72,16 @@ class LayerTimes:
 
     def __post_init__(self) -> None:
         arrays, shape = self._arrays(), self.pre_s.shape
-        for name, array in zip(_ARRAYS, arrays, strict=True):
-            if array.shape != shape or len(shape) != 2:  # noqa: PLR2004  a matrix has two axes
-                msg = (
-                    f"{name}: shape {array.shape}, pre_s {shape}; expected (n_layers, n_ranks) "
-                    "for both; give every layer and rank a value"
-                )
-                raise ShapeError(msg)
+        is_matrix = len(shape) == 2  # noqa: PLR2004  rows and columns
+        # a list: a generator costs more than so few comparisons
+        if not is_matrix or any([array.shape != shape for array in arrays]):  # noqa: C419
+            named = zip(_ARRAYS, arrays, strict=True)
+            name, array = next(one for one in named if not is_matrix or one[1].shape != shape)
+            msg = (
+                f"{name}: shape {array.shape}, pre_s {shape}; expected (n_layers, n_ranks) "
+                "for both; give every layer and rank a value"
+            )
+            raise ShapeError(msg)
         # a step that is planned again and again takes its rows from these
         rows = tuple([np.ascontiguousarray(array, np.float64) for array in arrays])
         object.__setattr__(self, "_rows", rows)

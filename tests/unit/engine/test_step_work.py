@@ -111,7 +111,7 @@ def test_work_is_linear_in_the_load(small_files, model, weights, with_prompts, n
         tokens_per_sequence=n_verified,
     )
     routed = StepRouting.zeros(n_layers=3, n_experts=8, n_ranks=2)
-    routed.rank_assignments[:] = rng.random((3, 2))
+    routed.rank_assignments[:], routed.active_experts[:] = rng.integers(0, 9, (2, 3, 2))
     load = {"chunks": chunks, "routed": routed, "logits": decode}
     total, by_operator = work.total(batch, **load), work.total_by_operator(batch, **load)
     assert total.by_peak_flop.tolist() == by_operator.by_peak_flop.tolist()
