@@ -199,9 +199,13 @@ class HostsByGpu(HostTimes):
     ----------
     by_gpu : dict of str to HostTimes
         Host times beside a GPU, by its name, in place of the general ones.
+    weights_stretch : dict of str to Sourced
+        How many times longer still the kernels of a step that only decodes take, by the
+        format in which the weights of experts are stored; 1 for formats that are not named.
     """
 
     by_gpu: dict[str, HostTimes] = Field(default_factory=dict)
+    weights_stretch: dict[str, Sourced[Stretch]] = Field(default_factory=dict)
 
 
 class KvCaches(Document):
@@ -269,20 +273,29 @@ class BackendProfile(Document):
     speculation: SpeculationRates
     sources: dict[str, str]
 
-    def host_on(self, gpu_name: str) -> HostTimes:
+    def host_on(self, gpu_name: str, *, weights: str = "") -> HostTimes:
         """Return the host times with a GPU; the general ones if it has none of its own.
 
         Parameters
         ----------
         gpu_name : str
             Name of the GPU.
+        weights : str, optional
+            Format in which the weights of experts are stored; its kernels may stretch more or
+            less than others.
 
         Returns
         -------
         HostTimes
-            Seconds and counts.
+            Seconds, counts and factors.
         """
-        return self.host.by_gpu.get(gpu_name, self.host)
+        host = self.host.by_gpu.get(gpu_name, self.host)
+        more = self.host.weights_stretch.get(weights)
+        if more is None:
+            return host
+        stretch = host.decode_stretch
+        both = stretch.model_copy(update={"value": stretch.value * more.value})
+        return host.model_copy(update={"decode_stretch": both})
 
 
 def load_backend(name: str) -> BackendProfile:

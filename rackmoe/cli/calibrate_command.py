@@ -110,6 +110,13 @@ def _network_command(*, output: Path | None, date: str, form: TableFormat) -> No
 )
 @click.option("--rounds", type=click.IntRange(min=1), default=2, show_default=True, metavar="N")
 @click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True, metavar="N")
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Where answers are kept; a call that was cut off goes on there.  "
+    "[default: the user's caches]",
+)
 @_OUTPUT
 @_DATE
 @format_option
@@ -118,14 +125,21 @@ def _serving_command(
     points: Path | None,
     rounds: int,
     jobs: int,
+    cache: Path | None,
     output: Path | None,
     date: str,
     form: TableFormat,
 ) -> None:
-    """Fit what the hosts of each backend add, on measured serving points."""
-    from rackmoe.report.serving import calibration_frame
+    """Fit what the hosts of each backend add, on measured serving points.
+
+    Prints the constants and the errors on curves left out; --format other than table prints the
+    errors alone.
+    """
+    from rackmoe.report.serving_accuracy import accuracy_frame, accuracy_table, calibration_frame
     from rackmoe.schema.shipped import shipped_folder
-    from rackmoe.study.calibration.serving import calibrate_serving, write_backend_files
+    from rackmoe.study.calibration.serving import calibrate_serving
+    from rackmoe.study.calibration.serving_files import write_backend_files
+    from rackmoe.study.validation.serving_answers import answer_folder
 
     shipped = shipped_folder("scenarios/calibration") / "serving_points.csv"
     found = calibrate_serving(
@@ -133,12 +147,20 @@ def _serving_command(
         date=date,
         n_rounds=rounds,
         jobs=jobs,
+        cache_folder=cache or answer_folder(),
         progress=lambda n, total: click.echo(f"{n} of {total} rows", err=True),
     )
-    _echo(calibration_frame(found), form=form)
+    errors = accuracy_table(found)
     if output is not None:
         for path in write_backend_files(found, folder=output):
             click.echo(f"written: {path}", err=True)
+    if form is TableFormat.TABLE:
+        _echo(calibration_frame(found), form=form)
+        echo_table(errors)
+    elif form is TableFormat.MD:
+        echo_text(errors.markdown())
+    else:
+        _echo(accuracy_frame(found), form=form)
 
 
 def _row(gpu: str, one: "ExchangeConstants | CollectiveConstants") -> dict[str, object]:

@@ -252,7 +252,7 @@ def _operators(scenario: Scenario, pool: Pool, *, phase: str) -> OperatorConstan
 
 def _host(scenario: Scenario, *, stream_s: float) -> HostTimes:
     """Return the host times; a step lasts at least as long as its weights stream in."""
-    host = scenario.backend.host_on(scenario.machine.gpu.name)
+    host = scenario.host
     if stream_s <= host.step_s.value:
         return host
     step = host.step_s.model_copy(update={"value": stream_s})
@@ -265,7 +265,7 @@ def _limits(scenario: Scenario, pool: Pool, memory: MemoryPlan) -> BatchLimits:
     # the schedulers of a pipeline divide the slots and the memory of its stages
     n_tokens = memory.capacity_tokens(n_sequences=max_sequences) * pool.cp // pool.pp
     max_sequences = -(-max_sequences // pool.pp)
-    host = scenario.backend.host_on(scenario.machine.gpu.name)
+    host = scenario.host
     return BatchLimits(
         n_groups=pool.attention_dp,
         max_sequences=max_sequences,

@@ -234,8 +234,7 @@ def _router_note(router: Router) -> dict[str, str]:
 
 
 def _frontend_ps(scenario: Scenario) -> int:
-    host = scenario.backend.host_on(scenario.machine.gpu.name)
-    return to_ps(host.request_s.value)
+    return to_ps(scenario.host.request_s.value)
 
 
 def _run_until(env: simpy.Environment, stop: simpy.Event, measured: MeasuredRequests) -> None:

@@ -13,6 +13,7 @@ __all__ = [
     "ComponentDtypes",
     "activation_bits",
     "kv_element_bytes",
+    "stored_format",
     "weight_bits",
 ]
 
@@ -40,6 +41,12 @@ _ACTIVATION_BITS: Final[dict[str, float]] = {
     "w4a16_mxfp4": 16.0,
     "w4a8_mxfp4": 8 + 8 / 32,  # mxfp8: one E8M0 scale per 32 values, OCP MX v1.0
     "w4a16_int4": 16.0,
+}
+# Formats that kernels multiply with tokens of more than one precision.
+_STORED: Final[dict[str, str]] = {
+    "w4a16_mxfp4": "mxfp4",
+    "w4a8_mxfp4": "mxfp4",
+    "w4a16_int4": "int4",
 }
 _KV_BYTES: Final[dict[str, float]] = {"bf16": 2.0, "fp8": 1.0}
 
@@ -105,6 +112,27 @@ def weight_bits(dtype: str) -> float:
     4.5
     """
     return _look_up(_WEIGHT_BITS, dtype, "weights dtype")
+
+
+def stored_format(dtype: str) -> str:
+    """Return how weights lie in memory, whatever tokens they are multiplied with.
+
+    Parameters
+    ----------
+    dtype : str
+        One of `WEIGHT_DTYPES`.
+
+    Returns
+    -------
+    str
+        Such as ``nvfp4`` or ``mxfp4``.
+
+    Examples
+    --------
+    >>> stored_format("w4a8_mxfp4")
+    'mxfp4'
+    """
+    return _STORED.get(dtype, dtype)
 
 
 def kv_element_bytes(kv_dtype: str) -> float:

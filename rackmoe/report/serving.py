@@ -4,15 +4,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from rackmoe.study.calibration.serving import ServingCalibration
-from rackmoe.study.calibration.serving_surrogate import CONSTANTS
 from rackmoe.study.validation.serving import ServingPoint, ServingValidation
 from rackmoe.study.validation.serving_run import FIGURES
 from rackmoe.study.validation.serving_score import METRICS, ServingStratum
 
 __all__ = [
     "baseline_frame",
-    "calibration_frame",
     "curve_frame",
     "figure_frame",
     "point_frame",
@@ -203,36 +200,4 @@ def figure_frame(point: ServingPoint) -> pd.DataFrame:
         measured, predicted = point.measured.get(name), point.predicted.get(name)
         error = predicted / measured - 1 if measured and predicted is not None else None
         rows.append({"figure": name, "measured": measured, "predicted": predicted, "error": error})
-    return pd.DataFrame(rows)
-
-
-def calibration_frame(found: ServingCalibration) -> pd.DataFrame:
-    """Return the fitted constants and their errors, one row for each backend and family.
-
-    Parameters
-    ----------
-    found : ServingCalibration
-        A calibration.
-
-    Returns
-    -------
-    DataFrame
-        Constants in s, and median errors of simulation, fit and curves left out.
-    """
-    rows = []
-    for one in found.groups.values():
-        row: dict[str, object] = {
-            "backend": one.backend,
-            "gpus": one.family,
-            "rows": one.fit.n_rows,
-            "curves": one.fit.n_curves,
-            **dict(zip(CONSTANTS, one.fit.point.tolist(), strict=True)),
-        }
-        for metric, errors in one.errors.items():
-            row |= {
-                f"{metric}_before": errors.before,
-                f"{metric}_fitted": errors.fitted,
-                f"{metric}_left_out": errors.held_out,
-            }
-        rows.append(row)
     return pd.DataFrame(rows)

@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from rackmoe.backend.profile import BackendProfile, load_backend
+from rackmoe.backend.profile import BackendProfile, HostTimes, load_backend
 from rackmoe.errors import CapacityError, ConfigError
 from rackmoe.hardware.machine import Machine
 from rackmoe.hardware.profile import load_machine
 from rackmoe.model.architecture import ModelArchitecture
 from rackmoe.model.config import load_model
 from rackmoe.model.costs import shard_heads
+from rackmoe.model.dtypes import stored_format
 from rackmoe.scenario.deployment import Pool
 from rackmoe.scenario.document import ScenarioDocument, load_documents
 from rackmoe.scenario.parallelism import parallelism_problems
@@ -65,6 +66,12 @@ class Scenario:
     def n_gpus(self) -> int:
         """GPUs of the machine, used or not."""
         return self.n_domains * self.machine.scale_up.domain_gpus
+
+    @property
+    def host(self) -> HostTimes:
+        """What the backend adds to steps of this model beside these GPUs."""
+        weights = stored_format(self.arch.dtypes.routed_expert)
+        return self.backend.host_on(self.machine.gpu.name, weights=weights)
 
     @property
     def kv_dtype(self) -> str:

@@ -1,23 +1,20 @@
 """Refit the few constants of each backend that no kernel table tells, on serving points."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from rackmoe.backend.profile import BackendProfile, load_backend
 from rackmoe.hardware.profile import load_machine
-from rackmoe.schema.shipped import shipped_path
-from rackmoe.study.calibration.backend_yaml import backend_text, with_comments
 from rackmoe.study.calibration.serving_fit import (
+    EngineFit,
     GroupKey,
-    PointFit,
-    fit_groups,
-    held_out_errors,
-    median_error,
+    engine_of,
+    fit_engines,
     row_misses,
 )
+from rackmoe.study.calibration.serving_folds import held_out_errors, median_error
 from rackmoe.study.calibration.serving_profiles import (
     FAMILIES,
     GroupFit,
@@ -32,7 +29,11 @@ from rackmoe.study.calibration.serving_surrogate import (
 )
 from rackmoe.study.validation.serving_answers import Answer, RowProgress, answer_rows
 from rackmoe.study.validation.serving_baselines import nearest_points, roofline_points
-from rackmoe.study.validation.serving_rows import BACKENDS, ServingRow, read_serving_points
+from rackmoe.study.validation.serving_rows import (
+    ServingRow,
+    read_serving_points,
+    row_backend,
+)
 from rackmoe.study.validation.serving_score import (
     METRICS,
     ServingStratum,
@@ -44,7 +45,6 @@ __all__ = [
     "ServingCalibration",
     "calibrate_serving",
     "fit_answers",
-    "write_backend_files",
 ]
 
 _FITTED_TRUST: Final = ("A", "B")
@@ -60,6 +60,11 @@ class ServingCalibration:
         Name of the file, and when it was done.
     groups : mapping of GroupKey to GroupFit
         By backend and family of GPUs.
+    rows : tuple of ServingRow
+        What was simulated.
+    errors : mapping of str to mapping
+        Signed errors of each row by stage (those of `strata`), id and figure; None without
+        an answer.
     strata : mapping of str to tuple of ServingStratum
         Errors of ``simulated`` rows before the last fit, of ``fitted`` ones, of rows whose
         whole curve was ``left_out``, and of two baselines, ``roofline`` and ``nearest``.
@@ -70,6 +75,8 @@ class ServingCalibration:
     file: str
     date: str
     groups: Mapping[GroupKey, GroupFit]
+    rows: tuple[ServingRow, ...]
+    errors: Mapping[str, Mapping[str, Mapping[str, float | None]]]
     strata: Mapping[str, tuple[ServingStratum, ...]]
     profiles: Mapping[str, BackendProfile]
 
@@ -107,52 +114,17 @@ def calibrate_serving(
     """
     file = Path(points_csv).name
     rows = [row for row in read_serving_points(points_csv) if row.text("trust") in _FITTED_TRUST]
-    profiles = {name: load_backend(name) for name in sorted(set(BACKENDS.values()))}
+    profiles = {name: load_backend(name) for name in sorted({row_backend(row) for row in rows})}
     for index in range(n_rounds):
         answers = answer_rows(
             rows, backends=profiles, jobs=jobs, cache_folder=cache_folder, progress=progress
         )
         if index < n_rounds - 1:
-            fits = fit_groups(_surrogates(rows, answers, profiles), priors=_priors(profiles))
-            groups = {
-                key: GroupFit(backend=key[0], family=key[1], fit=fit, errors={})
-                for key, fit in fits.items()
-            }
+            engines = fit_engines(_surrogates(rows, answers, profiles), priors=_priors(profiles))
             profiles = fitted_profiles(
-                profiles, groups=groups, priors=_priors(profiles), origin=f"{file}, {date}"
+                profiles, engines=engines, groups={}, origin=f"{file}, {date}"
             )
     return fit_answers(rows, answers=answers, profiles=profiles, file=file, date=date)
-
-
-def write_backend_files(found: ServingCalibration, *, folder: str | Path) -> tuple[Path, ...]:
-    """Write the profiles of a calibration, and its errors beside them.
-
-    Parameters
-    ----------
-    found : ServingCalibration
-        The calibration.
-    folder : path-like
-        Where to; made if it is not there.
-
-    Returns
-    -------
-    tuple of Path
-        One file for each profile, and ``serving_accuracy.json``.
-    """
-    paths = []
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    for name, profile in found.profiles.items():
-        path = Path(folder) / f"{name}.yaml"
-        title = "Fitted constants are written by `rackmoe calibrate serving`; the rest by people."
-        shipped = shipped_path("scenarios/backends", name=name).read_text(encoding="utf-8")
-        text = with_comments(backend_text(profile, title=title), of=shipped)
-        path.write_text(text, encoding="utf-8")
-        paths.append(path)
-    accuracy = Path(folder) / "serving_accuracy.json"
-    strata = {name: [asdict(one) for one in strata] for name, strata in found.strata.items()}
-    data = {"file": found.file, "date": found.date, "strata": strata}
-    accuracy.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    return (*paths, accuracy)
 
 
 def fit_answers(
@@ -182,14 +154,16 @@ def fit_answers(
         Constants, errors and profiles.
     """
     members, priors = _surrogates(rows, answers, profiles), _priors(profiles)
-    fits = fit_groups(members, priors=priors)
-    all_of = [(key, one) for key, found in members.items() for one in found]
+    engines = fit_engines(members, priors=priors)
     stages = {
-        "simulated": {one.row.id: row_misses(one, point=one.at) for _, one in all_of},
-        "fitted": {one.row.id: row_misses(one, point=fits[key].point) for key, one in all_of},
+        "simulated": _misses(members, engines={}),
+        "fitted": _misses(members, engines=engines),
         "left_out": held_out_errors(members, priors=priors),
     }
-    groups = {key: _group(key, fits[key], rows=members[key], stages=stages) for key in fits}
+    groups = {
+        key: _group(key, engines[engine_of(key[0])], rows=found, stages=stages)
+        for key, found in members.items()
+    }
     simple = {"roofline": roofline_points(rows), "nearest": nearest_points(rows)}
     errors = {
         name: {row.id: _scored(row, missed.get(row.id, {})) for row in rows}
@@ -202,8 +176,12 @@ def fit_answers(
         file=file,
         date=date,
         groups=groups,
+        rows=tuple(rows),
+        errors=errors,
         strata={name: score_strata(rows, errors=found) for name, found in errors.items()},
-        profiles=fitted_profiles(profiles, groups=groups, priors=priors, origin=f"{file}, {date}"),
+        profiles=fitted_profiles(
+            profiles, engines=engines, groups=groups, origin=f"{file}, {date}"
+        ),
     )
 
 
@@ -214,7 +192,7 @@ def _surrogates(
 ) -> dict[GroupKey, list[RowSurrogate]]:
     members: dict[GroupKey, list[RowSurrogate]] = {}
     for row in rows:
-        backend, gpu = BACKENDS[row.text("engine")], load_machine(row.text("hardware")).gpu.name
+        backend, gpu = row_backend(row), load_machine(row.text("hardware")).gpu.name
         one = row_surrogate(row, answer=answers[row.id], profile=profiles[backend], gpu=gpu)
         if one is not None:
             members.setdefault((backend, FAMILIES.get(gpu, gpu)), []).append(one)
@@ -222,12 +200,26 @@ def _surrogates(
 
 
 def _priors(profiles: Mapping[str, BackendProfile]) -> dict[str, Point]:
-    return {name: assumed_point(profile) for name, profile in profiles.items()}
+    """Return what is assumed of each engine; its last profile, by name, has the say."""
+    return {engine_of(name): assumed_point(profiles[name]) for name in sorted(profiles)}
+
+
+def _misses(
+    members: Mapping[GroupKey, Sequence[RowSurrogate]], *, engines: Mapping[str, EngineFit]
+) -> dict[str, dict[str, float]]:
+    """Return the errors with fitted constants; of an engine without any, as simulated."""
+    found = {}
+    for key, rows in members.items():
+        fit = engines.get(engine_of(key[0]))
+        for one in rows:
+            point = one.at if fit is None else fit.point(key, weights=one.weights)
+            found[one.row.id] = row_misses(one, point=point)
+    return found
 
 
 def _group(
     key: GroupKey,
-    fit: PointFit,
+    fit: EngineFit,
     *,
     rows: Sequence[RowSurrogate],
     stages: Mapping[str, Mapping[str, Mapping[str, float]]],
@@ -239,7 +231,14 @@ def _group(
             for stage in ("simulated", "fitted", "left_out")
         ]
         errors[metric] = MetricErrors(before=medians[0], fitted=medians[1], held_out=medians[2])
-    return GroupFit(backend=key[0], family=key[1], fit=fit, errors=errors)
+    return GroupFit(
+        backend=key[0],
+        family=key[1],
+        point=fit.point(key),
+        n_rows=len(rows),
+        n_curves=len({one.row.curve for one in rows}),
+        errors=errors,
+    )
 
 
 def _scored(row: ServingRow, missed: Mapping[str, float]) -> dict[str, float | None]:

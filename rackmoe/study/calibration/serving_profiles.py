@@ -6,8 +6,13 @@ from typing import Any, Final
 
 from rackmoe.backend.profile import BackendProfile
 from rackmoe.schema.quantities import Kind
-from rackmoe.study.calibration.serving_fit import GroupKey, PointFit, nearest_point
-from rackmoe.study.calibration.serving_surrogate import HOST_CONSTANTS, Point
+from rackmoe.study.calibration.serving_fit import (
+    WEIGHTS_LEVEL,
+    EngineFit,
+    GroupKey,
+    engine_of,
+)
+from rackmoe.study.calibration.serving_surrogate import CONSTANTS, HOST_CONSTANTS, Point
 
 __all__ = ["FAMILIES", "GroupFit", "MetricErrors", "fitted_profiles"]
 
@@ -25,6 +30,8 @@ _WORDS: Final = {"tpot": "TPOT", "throughput": "throughput", "ttft": "TTFT"}
 _PERCENT: Final = 100
 # Less than 10 ns is no time of a host.
 _DECIMALS: Final = 8
+_FACTOR_DECIMALS: Final = 3
+_OF_ALL_GPUS: Final = ("by_gpu", "weights_stretch")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,23 +58,27 @@ class GroupFit:
     ----------
     backend, family : str
         Whose they are.
-    fit : PointFit
-        The constants.
+    point : ndarray of shape (8,)
+        In the order of `CONSTANTS`, for weights of no format in particular.
+    n_rows, n_curves : int
+        What they rest on.
     errors : mapping of str to MetricErrors
         By ``tpot``, ``throughput`` and ``ttft``.
     """
 
     backend: str
     family: str
-    fit: PointFit
+    point: Point
+    n_rows: int
+    n_curves: int
     errors: Mapping[str, MetricErrors]
 
 
 def fitted_profiles(
     profiles: Mapping[str, BackendProfile],
     *,
+    engines: Mapping[str, EngineFit],
     groups: Mapping[GroupKey, GroupFit],
-    priors: Mapping[str, Point],
     origin: str,
 ) -> dict[str, BackendProfile]:
     """Return the profiles with the fitted constants.
@@ -76,10 +87,11 @@ def fitted_profiles(
     ----------
     profiles : mapping of str to BackendProfile
         By name.
+    engines : mapping of str to EngineFit
+        By engine; profiles of other engines stay as they are.
     groups : mapping of GroupKey to GroupFit
-        By backend and family; a family that has none takes the nearest constants.
-    priors : mapping of str to ndarray of shape (8,)
-        What is assumed of each backend.
+        What each fit rests on, by backend and family; a family that has none takes the
+        constants of the nearest group.
     origin : str
         File and date of the fit.
 
@@ -88,19 +100,20 @@ def fitted_profiles(
     dict of str to BackendProfile
         By name; `hosts` of every GPU of a family hold its constants.
     """
-    fits = {key: group.fit for key, group in groups.items()}
     found: dict[str, BackendProfile] = {}
     for name, profile in profiles.items():
         plain: dict[str, Any] = profile.model_dump(mode="python")
-        if any(backend == name for backend, _ in groups):
+        engine = engines.get(engine_of(name))
+        if engine is not None:
             for gpu, family in FAMILIES.items():
                 source = f"serving-{family}"
-                point = nearest_point((name, family), fits=fits, priors=priors)
-                group = groups.get((name, family))
-                plain["sources"][source] = _group_source(group, origin)
+                point = engine.point((name, family))
+                plain["sources"][source] = _group_source(groups.get((name, family)), origin)
                 plain["host"]["by_gpu"][gpu] = _host(plain["host"], point, source=source)
-            own = [fit for (backend, _), fit in fits.items() if backend == name]
-            _set_shared(plain, own, origin)
+            n_rows = sum(
+                group.n_rows for (other, _), group in groups.items() if _alike(other, name)
+            )
+            _set_shared(plain, engine, f"{n_rows} points of {origin}")
         _drop_unused(plain)
         found[name] = BackendProfile.model_validate(plain)
     return found
@@ -108,20 +121,21 @@ def fitted_profiles(
 
 def _group_source(group: GroupFit | None, origin: str) -> str:
     if group is None:
-        return f"no points; what was fitted to {origin} beside other GPUs"
+        return f"no points; what was fitted to {origin} at other dates or beside other GPUs"
     words = [
         f"{_WORDS[name]} {_PERCENT * one.fitted:.1f} % ({_PERCENT * one.held_out:.1f} %)"
         for name, one in group.errors.items()
         if one.fitted == one.fitted
     ]
     return (
-        f"fitted to {group.fit.n_rows} points on {group.fit.n_curves} curves of {origin}; median "
-        f"error, and in brackets that of curves left out: {', '.join(words)}"
+        f"fitted to {group.n_rows} points on {group.n_curves} curves of {origin}, and to all "
+        "others of the engine where these say little; median error, and in brackets that of "
+        f"curves left out: {', '.join(words)}"
     )
 
 
 def _host(general: Mapping[str, Any], point: Point, *, source: str) -> dict[str, Any]:
-    plain = {name: value for name, value in general.items() if name != "by_gpu"}
+    plain = {name: value for name, value in general.items() if name not in _OF_ALL_GPUS}
     for name, value in zip(HOST_CONSTANTS, point.tolist(), strict=False):
         rounded = float(f"{round(value, _DECIMALS):.3g}")
         # what the points do not move stays the assumption that it was
@@ -130,18 +144,21 @@ def _host(general: Mapping[str, Any], point: Point, *, source: str) -> dict[str,
     return plain
 
 
-def _set_shared(plain: dict[str, Any], fits: list[PointFit], origin: str) -> None:
-    """Set what a backend has on all GPUs."""
-    acceptance, setup_s = fits[0].point[len(HOST_CONSTANTS) :].tolist()
-    n_rows = sum(fit.n_rows for fit in fits)
+def _alike(one: str, other: str) -> bool:
+    return engine_of(one) == engine_of(other)
+
+
+def _set_shared(plain: dict[str, Any], engine: EngineFit, origin: str) -> None:
+    """Set what an engine has on all GPUs and at all dates."""
+    at = dict(zip(CONSTANTS, engine.point(("", "")).tolist(), strict=True))
+    acceptance, setup_s = at["acceptance_frac"], at["setup_s"]
     plain["speculation"]["acceptance_frac"] = {
         "value": (round(acceptance, 3),),
         "kind": Kind.FITTED,
         "source": "serving-drafts",
     }
     plain["sources"]["serving-drafts"] = (
-        f"fitted to {n_rows} points of {origin}, those with drafts among them: one chance for "
-        "every draft"
+        f"fitted to {origin}, those with drafts among them: one chance for every draft"
     )
     plain["kv"]["setup_s"] = {
         "value": float(f"{setup_s:.3g}"),
@@ -149,8 +166,27 @@ def _set_shared(plain: dict[str, Any], fits: list[PointFit], origin: str) -> Non
         "source": "serving-setup",
     }
     plain["sources"]["serving-setup"] = (
-        f"fitted to {n_rows} points of {origin}: how much later first tokens of split runs come, "
-        "beside transfers and queues; a second frontend is in it"
+        f"fitted to {origin}: how much later first tokens of split runs come, beside transfers "
+        "and queues; a second frontend is in it"
+    )
+    _set_weights(plain, engine, origin)
+
+
+def _set_weights(plain: dict[str, Any], engine: EngineFit, origin: str) -> None:
+    """Set how kernels of each format stretch beside the others."""
+    at = CONSTANTS.index("weights_stretch")
+    formats = sorted(level[1] for level in engine.shifts if level[0] == WEIGHTS_LEVEL)
+    plain["host"]["weights_stretch"] = {
+        name: {
+            "value": round(float(engine.point(("", ""), weights=name)[at]), _FACTOR_DECIMALS),
+            "kind": Kind.FITTED,
+            "source": "serving-weights",
+        }
+        for name in formats
+    }
+    plain["sources"]["serving-weights"] = (
+        f"fitted to {origin}: kernels of a format as served beside those of the others, where "
+        "only sequences decode; laws measured on single kernels miss by other shares"
     )
 
 

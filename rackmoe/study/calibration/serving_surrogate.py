@@ -7,8 +7,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from rackmoe.backend.profile import BackendProfile
+from rackmoe.backend.profile import BackendProfile, HostTimes
 from rackmoe.serving.speculation import mean_tokens
+from rackmoe.study.validation.recipe_table import recipe_drafts
 from rackmoe.study.validation.serving_answers import Answer
 from rackmoe.study.validation.serving_features import RowFeatures, WaitFeatures
 from rackmoe.study.validation.serving_rows import DEFAULT_DRAFTS, ServingRow
@@ -25,23 +26,17 @@ __all__ = [
     "row_surrogate",
 ]
 
-HOST_CONSTANTS: Final = (
-    "gap_s",
-    "sequence_s",
-    "layer_s",
-    "request_s",
-    "decode_stretch",
-    "prompt_stretch",
-)
-"""What is fitted for a backend beside a family of GPUs."""
+HOST_CONSTANTS: Final = ("gap_s", "sequence_s", "request_s", "decode_stretch", "prompt_stretch")
+"""What is fitted for a backend beside a family of GPUs. The host work of a layer of a prompt
+step (`layer_s`) stays as assumed: on no row it lasts longer than the GPU's work."""
 
-CONSTANTS: Final = (*HOST_CONSTANTS, "acceptance_frac", "setup_s")
-"""The same, and what a backend has on all GPUs."""
+CONSTANTS: Final = (*HOST_CONSTANTS, "weights_stretch", "acceptance_frac", "setup_s")
+"""The same, what holds for a format of weights, and what a backend has on all GPUs."""
 
 Point = NDArray[np.float64]
 """Values of `CONSTANTS`: times in seconds, factors and a share."""
 
-_GAP, _SEQUENCE, _LAYER, _REQUEST, _DECODE, _PROMPT, _ACCEPTANCE, _SETUP = range(len(CONSTANTS))
+_GAP, _SEQUENCE, _REQUEST, _DECODE, _PROMPT, _WEIGHTS, _ACCEPTANCE, _SETUP = range(len(CONSTANTS))
 _MS: Final = 1e-3
 _LEAST_S: Final = 1e-3
 # Of three drafts of random tokens, 1.2 are accepted; a second frontend and the handshake of a
@@ -63,8 +58,8 @@ class RowSurrogate:
         Its simulated steps.
     at : ndarray of shape (8,)
         Constants of the simulation.
-    host_step_s : float
-        Host work of a step without prompts. [s]
+    host : HostTimes
+        Host times of the simulation.
     figures : mapping of str to float
         What the simulation gave, of ``tpot``, ``throughput`` and ``ttft``; times in seconds.
     """
@@ -75,13 +70,14 @@ class RowSurrogate:
         *,
         features: RowFeatures,
         at: Point,
-        host_step_s: float,
+        host: HostTimes,
         figures: Mapping[str, float],
     ) -> None:
         self.row = row
         self.at = at
         self.figures = figures
-        self._kinds = _Kinds.of(features, host_step_s=host_step_s)
+        self.weights = features.expert_format
+        self._kinds = _Kinds.of(features, host=host)
         self._first = _Waits.of(features.first)
         self._output = _Waits.of(features.output)
         self._n_out = np.array(features.n_steps_out)
@@ -89,7 +85,7 @@ class RowSurrogate:
         self._is_mean = {name: row.text(f"{name}_stat") == "mean" for name in ("tpot", "ttft")}
         self._n_drafts = 0
         if row.text("mtp") == "on":
-            self._n_drafts = row.count("mtp_draft_tokens", default=DEFAULT_DRAFTS)
+            self._n_drafts = row.count("mtp_draft_tokens", default=recipe_drafts(row.cells))
         self._there = self._raw(at)
 
     def predict(self, point: Point) -> dict[str, float]:
@@ -149,29 +145,30 @@ class _Kinds:
     sequences: NDArray[np.float64]
     has_prompts: NDArray[np.bool_]
     n_steps: NDArray[np.float64]
-    n_layers: int
-    host_step_s: float
+    host_s: NDArray[np.float64]
 
     @classmethod
-    def of(cls, features: RowFeatures, *, host_step_s: float) -> "_Kinds":
+    def of(cls, features: RowFeatures, *, host: HostTimes) -> "_Kinds":
+        works_s = [
+            host.work_s(features.n_layers, has_prompts=with_prompts)
+            for with_prompts in features.has_prompts
+        ]
         return cls(
             busy_s=np.array(features.busy_s),
             compute_frac=np.array(features.compute_frac),
             sequences=np.array(features.sequences),
             has_prompts=np.array(features.has_prompts),
             n_steps=np.array(features.n_steps),
-            n_layers=features.n_layers,
-            host_step_s=host_step_s,
+            host_s=np.array(works_s),
         )
 
     def steps_s(self, point: Point, *, at: Point) -> NDArray[np.float64]:
         """Return the duration of each kind. [s]."""
-        prompts = self.has_prompts
-        stretch = np.where(prompts, point[_PROMPT] / at[_PROMPT], point[_DECODE] / at[_DECODE])
+        decode = point[_DECODE] * point[_WEIGHTS] / (at[_DECODE] * at[_WEIGHTS])
+        stretch = np.where(self.has_prompts, point[_PROMPT] / at[_PROMPT], decode)
         busy_s = self.busy_s * (1 + (stretch - 1) * self.compute_frac)
-        host_s = self.host_step_s + prompts * (point[_LAYER] * self.n_layers)
         idle_s = point[_GAP] + point[_SEQUENCE] * self.sequences
-        found: NDArray[np.float64] = np.maximum(busy_s, host_s) + idle_s
+        found: NDArray[np.float64] = np.maximum(busy_s, self.host_s) + idle_s
         return found
 
 
@@ -216,10 +213,10 @@ def assumed_point(profile: BackendProfile) -> Point:
         In the order of `CONSTANTS`.
     """
     host = [float(getattr(profile.host, name).value) for name in HOST_CONSTANTS]
-    return np.array([*host, _ASSUMED_ACCEPTANCE, _ASSUMED_SETUP_S])
+    return np.array([*host, 1.0, _ASSUMED_ACCEPTANCE, _ASSUMED_SETUP_S])
 
 
-def backend_point(profile: BackendProfile, *, gpu: str) -> Point:
+def backend_point(profile: BackendProfile, *, gpu: str, weights: str) -> Point:
     """Return the constants of a backend beside a GPU.
 
     Parameters
@@ -228,17 +225,20 @@ def backend_point(profile: BackendProfile, *, gpu: str) -> Point:
         The backend.
     gpu : str
         Name of the GPU.
+    weights : str
+        Format of the expert weights.
 
     Returns
     -------
     ndarray of shape (8,)
         In the order of `CONSTANTS`; one chance for all drafts that gives as many tokens.
     """
-    host = profile.host_on(gpu)
+    host, more = profile.host_on(gpu), profile.host.weights_stretch.get(weights)
     rates = profile.speculation.acceptance_frac.value
     return np.array(
         [
             *(float(getattr(host, name).value) for name in HOST_CONSTANTS),
+            1.0 if more is None else more.value,
             equal_acceptance(mean_tokens(rates, n_drafts=DEFAULT_DRAFTS)),
             profile.kv.setup_s.value,
         ]
@@ -298,7 +298,7 @@ def row_surrogate(
     return RowSurrogate(
         row,
         features=answer.features,
-        at=backend_point(profile, gpu=gpu),
-        host_step_s=profile.host_on(gpu).step_s.value,
+        at=backend_point(profile, gpu=gpu, weights=answer.features.expert_format),
+        host=profile.host_on(gpu),
         figures=figures,
     )

@@ -29,7 +29,13 @@ RowProgress = Callable[[int, int], None]
 
 # Code above the engine does not change what a run gives.
 _WITHOUT_EFFECT: Final = ("cli", "report", "study")
-_DATA: Final = ("scenarios/backends", "scenarios/models", "hardware_profiles")
+# Profiles of backends are part of each question.
+_DATA: Final = (
+    *("scenarios/backends/collectives", "scenarios/backends/operators"),
+    *("scenarios/models", "hardware_profiles"),
+)
+# What a run does not read; of the host times only those beside its own GPUs.
+_NOT_READ: Final = frozenset({"name", "title", "host", "sources"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,13 +215,21 @@ def _place(task: _Task, scenario: Scenario) -> Path | None:
     parts = (
         task.version,
         task.document,
-        scenario.backend.model_dump_json(),
+        *_backend_words(scenario),
         repr(asdict(task.question)),
         repr(scenario.machine),
         repr(scenario.arch),
     )
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     return Path(task.cache) / f"{digest}.json"
+
+
+def _backend_words(scenario: Scenario) -> tuple[str, str]:
+    """Return what a run reads of its backend, so that a fit elsewhere leaves answers valid."""
+    unused = set(_NOT_READ)
+    if not any(pool.draft_tokens for pool in scenario.document.deployment.pools.values()):
+        unused.add("speculation")
+    return scenario.backend.model_dump_json(exclude=unused), scenario.host.model_dump_json()
 
 
 @cache

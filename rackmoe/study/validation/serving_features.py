@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rackmoe.engine.run import EngineRun
+from rackmoe.model.dtypes import stored_format
 from rackmoe.scenario.resolved import Scenario
 
 __all__ = ["RowFeatures", "WaitFeatures", "row_features"]
@@ -62,6 +63,8 @@ class RowFeatures:
         Requests that each of them stands for.
     n_layers : int
         Layers of the model.
+    expert_format : str
+        Format of its expert weights.
     """
 
     busy_s: tuple[float, ...]
@@ -74,6 +77,7 @@ class RowFeatures:
     n_steps_out: tuple[float, ...]
     weights: tuple[float, ...]
     n_layers: int
+    expert_format: str
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "RowFeatures":
@@ -133,8 +137,7 @@ def row_features(
     clock = _StepClock(steps, kinds=kinds)
     chosen = _sampled(len(requests), n_burst=n_burst)
     few = requests.iloc[chosen]
-    host = scenario.backend.host_on(scenario.machine.gpu.name)
-    came_s = few["arrival_s"].to_numpy() + host.request_s.value
+    came_s = few["arrival_s"].to_numpy() + scenario.host.request_s.value
     first_s, last_s = few["first_token_s"].to_numpy(), few["last_token_s"].to_numpy()
     decode = few["decode_replica"].to_numpy(np.int64)
     prefill = few["prefill_replica"].to_numpy(np.int64)
@@ -150,6 +153,7 @@ def row_features(
         ),
         weights=_rounded(shares),
         n_layers=scenario.arch.n_layers,
+        expert_format=stored_format(scenario.arch.dtypes.routed_expert),
     )
 
 

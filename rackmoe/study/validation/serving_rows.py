@@ -23,23 +23,17 @@ from rackmoe.study.validation.recipe_table import (
     recipe_frontends,
     recipe_running,
 )
+from rackmoe.study.validation.row_backends import dated_backend
 
 __all__ = [
-    "BACKENDS",
     "CLIENT_ROUNDS",
     "ServingRow",
     "loop_rounds",
     "read_serving_points",
+    "row_backend",
     "row_document",
 ]
 
-# DeepSeek's own engine runs the kernels that SGLang uses (DeepGEMM, FlashMLA, DeepEP).
-BACKENDS: Final = {
-    "trtllm": "trtllm-2026h1",
-    "sglang": "sglang-2026h1",
-    "vllm": "vllm-2026h1",
-    "deepseek": "sglang-2026h1",
-}
 # Requests per user of a benchmark (scenarios/calibration/serving_points.csv: prompts are 10 x
 # concurrency, after a warm-up that has ended).
 CLIENT_ROUNDS: Final = 10
@@ -171,12 +165,18 @@ def loop_rounds(row: ServingRow) -> int:
     return max(_MIN_ROUNDS, min(_MAX_ROUNDS, by_requests, by_tokens))
 
 
+def row_backend(row: ServingRow) -> str:
+    """Return the name of the backend profile of a row, by `dated_backend`."""
+    return dated_backend(row.text("engine"), date=row.text("source_date"), place=row.id)
+
+
 def row_document(row: ServingRow) -> ScenarioDocument:
     """Return the scenario of a row.
 
     A blank cell takes the default of the engine's profile. The rules, in the order of use:
 
-    1.  The backend is that of `BACKENDS` for the row's engine.
+    1.  The backend is that of the row's engine (`ENGINES`) in the half-year of its
+        ``source_date``, or the nearest one that ships (`dated_backend`).
     2.  The GPUs of a replica are ``tp x attention_dp``; where the name of the row's recipe says
         how they share the attention, it decides (`published_recipe`). With ``ep`` above 1,
         whole experts are spread over all of them; otherwise every expert is split over them.
@@ -223,14 +223,10 @@ def row_document(row: ServingRow) -> ScenarioDocument:
         If a name in the row is unknown.
     """
     engine = row.text("engine")
-    if engine not in BACKENDS:
-        raise ConfigError(
-            f"{row.id}: engine: '{engine}'; expected one of {', '.join(BACKENDS)}; rename it"
-        )
     tree: dict[str, Any] = {
         "schema": "rackmoe/scenario/1",
         "title": row.id,
-        "backend": BACKENDS[engine],
+        "backend": row_backend(row),
         "model": _model(row),
         "deployment": _deployment(row),
         "experts": {"placement": "eplb" if row.text("routing") == "eplb" else "contiguous"},

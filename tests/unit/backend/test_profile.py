@@ -84,3 +84,14 @@ def test_wrong_values_are_named_with_their_place(write_profile, old, new, proble
 def test_an_unknown_profile_gets_a_suggestion():
     with pytest.raises(ConfigError, match="trtllm-2026"):
         load_backend("trtllm-2026")
+
+
+def test_kernels_of_some_weights_stretch_more_in_steps_that_only_decode(write_profile):
+    factors = "weights_stretch: {nvfp4: {value: 1.1, kind: assumed, source: stretch}}"
+    profile = load_backend(
+        write_profile("decode_stretch: {value: 1,", f"{factors}\n  decode_stretch: {{value: 1.2,")
+    )
+    host = profile.host_on("h200", weights="nvfp4")
+    assert host.stretch(has_prompts=False) == pytest.approx(1.32)
+    assert host.stretch(has_prompts=True) == 1
+    assert profile.host_on("h200", weights="bf16").stretch(has_prompts=False) == 1.2

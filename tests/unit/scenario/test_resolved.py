@@ -19,6 +19,11 @@ def test_a_scenario_knows_machine_model_and_backend(make_document):
     assert dict(scenario.variants) == {}
 
 
+def test_hosts_are_those_beside_the_gpu_for_the_weights(make_document):
+    scenario = resolved(make_document, backend="backend: trtllm-2026h1")
+    assert scenario.host == scenario.backend.host_on("h200", weights="mxfp4")
+
+
 def test_one_rack_or_node_is_meant_where_no_number_is_given(make_document):
     scenario = resolved(make_document, hardware="hardware: {profile: gb200_nvl72}")
     assert (scenario.n_domains, scenario.n_gpus) == (1, 72)

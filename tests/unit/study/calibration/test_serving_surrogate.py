@@ -16,8 +16,9 @@ from rackmoe.study.validation.serving_answers import Answer
 from rackmoe.study.validation.serving_features import RowFeatures, WaitFeatures
 from rackmoe.study.validation.serving_rows import ServingRow
 
-# gap, sequence, layer, request, stretch of decode and of prompts, acceptance, handshake
-AT = np.array([0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.5, 0.0])
+# gap, sequence, request, stretch of decode, prompts and weights, acceptance, handshake
+AT = np.array([0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.5, 0.0])
+HOST = load_backend("ideal").host
 # A decode step of 10 ms, half of it computing, and a prompt step of 20 ms.
 FEATURES = RowFeatures(
     busy_s=(0.01, 0.02),
@@ -30,6 +31,7 @@ FEATURES = RowFeatures(
     n_steps_out=(10.0, 10.0),
     weights=(1.0, 1.0),
     n_layers=10,
+    expert_format="fp8_block",
 )
 CELLS = {
     "id": "a",
@@ -44,7 +46,7 @@ FIGURES = {"tpot": 0.011, "ttft": 0.07, "throughput": 100.0}
 
 def surrogate(**cells: str) -> RowSurrogate:
     row = ServingRow(cells=CELLS | cells)
-    return RowSurrogate(row, features=FEATURES, at=AT, host_step_s=0.0, figures=FIGURES)
+    return RowSurrogate(row, features=FEATURES, at=AT, host=HOST, figures=FIGURES)
 
 
 def point(**values: float):
@@ -76,9 +78,21 @@ def test_kernels_stretch_and_exchanges_do_not():
     assert found["ttft"] == pytest.approx(0.07 + 3 * 0.01)
 
 
-def test_first_tokens_wait_for_the_host_of_prompt_steps_and_for_the_frontend():
-    # 10 layers of 4 ms bound the 20 ms of a prompt step
-    assert surrogate().predict(point(layer_s=4e-3))["ttft"] == pytest.approx(0.07 + 3 * 0.02)
+def test_kernels_of_a_format_stretch_where_only_sequences_decode():
+    changed, other = point(weights_stretch=1.2), point(decode_stretch=1.2)
+    assert surrogate().predict(changed) == surrogate().predict(other)
+
+
+def test_a_step_lasts_as_long_as_its_host_works():
+    # the host bounds a decode step of 10 ms at 15 ms; a stretch of 1.2 stays below
+    step = HOST.step_s.model_copy(update={"value": 0.015})
+    host = HOST.model_copy(update={"step_s": step})
+    row = ServingRow(cells=CELLS)
+    one = RowSurrogate(row, features=FEATURES, at=AT, host=host, figures=FIGURES)
+    assert one.predict(point(decode_stretch=1.2))["tpot"] == pytest.approx(FIGURES["tpot"])
+
+
+def test_first_tokens_wait_for_the_frontend():
     assert surrogate().predict(point(request_s=0.3))["ttft"] == pytest.approx(0.37)
 
 
@@ -111,8 +125,9 @@ def test_a_median_hardly_changes_with_the_extremes():
 
 def test_profiles_say_where_a_fit_starts():
     profile = load_backend("ideal")
-    assert backend_point(profile, gpu="h200")[:6].tolist() == [0.0, 0.0, 0.0, 0.0, 1.0, 1.0]
-    assert len(HOST_CONSTANTS) == 6
+    found = backend_point(profile, gpu="h200", weights="bf16")
+    assert found[:6].tolist() == [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
+    assert len(HOST_CONSTANTS) == 5
     assert len(assumed_point(profile)) == len(CONSTANTS)
 
 

@@ -18,6 +18,7 @@ FEATURES = RowFeatures(
     n_steps_out=(6.0,),
     weights=(1.0,),
     n_layers=61,
+    expert_format="fp8_block",
 )
 
 
@@ -60,6 +61,24 @@ def test_another_backend_or_other_code_is_simulated_anew(simulated, tmp_path, mo
     monkeypatch.setattr(serving_answers, "_version", lambda: "2")
     answer_rows([row_of()], jobs=1, cache_folder=tmp_path)
     assert len(simulated) == 3
+
+
+def test_what_a_fit_changes_for_other_runs_leaves_an_answer_valid(simulated, tmp_path):
+    profile = load_backend("sglang-2026h1")
+    host = profile.host
+    slow = host.gap_s.model_copy(update={"value": 1.0})
+
+    def ask(**changes):
+        changed = profile.model_copy(update={"host": host.model_copy(update=changes)})
+        answer_rows([row_of()], backends={profile.name: changed}, jobs=1, cache_folder=tmp_path)
+        return len(simulated)
+
+    assert ask() == 1
+    others = {gpu: one for gpu, one in host.by_gpu.items() if gpu != "h200"}
+    others |= {"gb200": host.by_gpu["gb200"].model_copy(update={"gap_s": slow})}
+    assert ask(by_gpu=others | {"h200": host.by_gpu["h200"]}) == 1
+    # its own host
+    assert ask(by_gpu=others | {"h200": others["gb200"]}) == 2
 
 
 def test_rows_without_an_answer_say_why_and_keep_their_place(simulated):

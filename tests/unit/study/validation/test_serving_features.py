@@ -44,9 +44,8 @@ def build(requests=REQUESTS):
     run = SimpleNamespace(records=SimpleNamespace(to_frame=tables.__getitem__), plans=[plan])
     host = SimpleNamespace(request_s=SimpleNamespace(value=0.0))
     scenario = SimpleNamespace(
-        backend=SimpleNamespace(host_on=lambda _: host),
-        machine=SimpleNamespace(gpu=SimpleNamespace(name="h200")),
-        arch=SimpleNamespace(n_layers=61),
+        host=host,
+        arch=SimpleNamespace(n_layers=61, dtypes=SimpleNamespace(routed_expert="nvfp4")),
     )
     n_ended = int(requests["last_token_s"].notna().sum())
     return row_features(scenario, run=run, weights=np.array([1.0, 9.0])[:n_ended], n_burst=1)
