@@ -11,7 +11,7 @@ from typing import Final
 
 from rackmoe.errors import ConfigError
 from rackmoe.schema.shipped import shipped_folder
-from rackmoe.study.validation.serving_rows import ServingRow, read_serving_points
+from rackmoe.study.validation.serving_rows import ServingRow, read_serving_points, row_backend
 from rackmoe.study.validation.serving_score import METRICS
 
 __all__ = [
@@ -58,6 +58,8 @@ class OperatingPoint:
         GPUs of a decoding replica; of a prefilling one where nothing decodes.
     weight_bits : float
         Width of an expert's weight: 4, 8 or 16. [bit]
+    backend : str
+        Profile of the engine, which has a date; empty where nobody asks.
     """
 
     hardware: str
@@ -69,6 +71,7 @@ class OperatingPoint:
     context_tokens: float
     n_gpus: float
     weight_bits: float
+    backend: str = ""
 
 
 KINDS: Final = ("hardware", "model", "mode", "engine", "speculation")
@@ -201,6 +204,7 @@ def row_point(row: ServingRow) -> OperatingPoint:
         context_tokens=shorter * tokens,
         n_gpus=n_gpus / max(row.count(f"{phase}_workers", default=1), 1),
         weight_bits=bits,
+        backend=row_backend(row),
     )
 
 

@@ -135,6 +135,7 @@ def validity_at(at: OperatingPoint, *, anchors: Sequence[Anchor] | None = None) 
     differs = nearest[0].differs if nearest else KINDS
     outside = (
         *(f"{kind} '{getattr(at, kind)}': {_differing(kind, known)}" for kind in differs),
+        *([] if "engine" in differs else _other_date(at, nearest)),
         *_beyond(at, alike),
     )
     status = "extrapolated" if outside else "validated"
@@ -155,6 +156,14 @@ def _differing(kind: str, known: Sequence[Anchor]) -> str:
         return _HARDWARE_MISSING
     is_known = any(kind not in one.differs for one in known)
     return "measured only in other combinations" if is_known else "never measured"
+
+
+def _other_date(at: OperatingPoint, nearest: Sequence[Anchor]) -> list[str]:
+    """Say so where the nearest points were measured with the engine at other dates."""
+    measured = sorted({one.point.backend for one in nearest})
+    if not nearest or at.backend in measured:
+        return []
+    return [f"backend '{at.backend}': measured with {', '.join(measured)}"]
 
 
 def _beyond(at: OperatingPoint, alike: Sequence[Anchor]) -> list[str]:
@@ -235,6 +244,7 @@ def run_point(result: Result) -> OperatingPoint:
         context_tokens=_context_tokens(requests),
         n_gpus=float(decode.n_gpus_per_replica),
         weight_bits=_bits(scenario.arch.dtypes.routed_expert),
+        backend=scenario.backend.name,
     )
 
 

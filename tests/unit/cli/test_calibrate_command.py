@@ -1,11 +1,13 @@
 import json
 
 import pytest
+from surrogate_cases import one_answer, write_points
 
 from rackmoe.backend.collectives import CollectiveBook
 from rackmoe.backend.operator_files import FitReport
 from rackmoe.schema.quantities import Kind
-from rackmoe.study.calibration import kernels, network
+from rackmoe.study.calibration import kernels, network, serving
+from rackmoe.study.validation.serving_answers import answer_folder
 
 
 @pytest.fixture
@@ -85,3 +87,38 @@ def test_network_fits_are_printed_and_written_where_asked(run, tmp_path, monkeyp
     ran = run("calibrate", "network", "-o", tmp_path, "--date", "2026-02-03")
     assert asked == [(tmp_path, "2026-02-03")]
     assert "h200.yaml" in ran.err
+
+
+@pytest.fixture
+def answered(monkeypatch):
+    """Answer measured rows without simulating them; return where answers are kept."""
+    folders = []
+
+    def answer(rows, *, cache_folder, progress, **_):
+        folders.append(cache_folder)
+        progress(len(rows), len(rows))
+        return {row.id: one_answer(row.count("concurrency")) for row in rows}
+
+    monkeypatch.setattr(serving, "answer_rows", answer)
+    return folders
+
+
+def test_serving_fits_show_constants_and_errors_and_keep_their_answers(run, answered, tmp_path):
+    points = write_points(tmp_path)
+    ran = run("calibrate", "serving", "--points", points, "--cache", tmp_path / "kept")
+    assert ran.code == 0
+    assert "gap" in ran.out
+    assert "Errors on curves left out" in ran.out
+    assert "3 of 3 rows" in ran.err
+    assert answered == [tmp_path / "kept"] * 2
+
+
+@pytest.mark.parametrize(("form", "text"), [("md", "| all "), ("json", '"left_out_median"')])
+def test_errors_of_serving_fits_are_printed_and_files_written(run, answered, tmp_path, form, text):
+    points = write_points(tmp_path)
+    options = ("--rounds", "1", "--format", form, "-o", tmp_path / "new")
+    ran = run("calibrate", "serving", "--points", points, *options)
+    assert text in ran.out
+    assert "serving_accuracy.json" in ran.err
+    assert (tmp_path / "new" / "sglang-2026h1.yaml").is_file()
+    assert answered == [answer_folder()]

@@ -7,7 +7,7 @@ import pytest
 from rackmoe.scenario.resolved import load_scenario
 from rackmoe.schema.shipped import shipped_folder, shipped_names
 from rackmoe.simulation import simulate
-from rackmoe.study.validation.serving_rows import read_serving_points
+from rackmoe.study.validation.serving_rows import read_serving_points, row_backend
 
 NAMES = shipped_names("scenarios/published")
 THROUGHPUTS = (
@@ -37,6 +37,7 @@ def test_a_published_run_quotes_source_and_measurement(name):
     (measured,) = [row.number(column) for column in THROUGHPUTS if row.number(column)]
     assert f"{measured:,.10g}" in words
     assert row.text("source_date")[:4] in words + scenario.document.title
+    assert scenario.backend.name == row_backend(row)
     assert scenario.machine.name == row.text("hardware")
     assert scenario.arch.name == row.text("model")
 

@@ -23,6 +23,7 @@ AT = OperatingPoint(
     context_tokens=990.0,
     n_gpus=8.0,
     weight_bits=8.0,
+    backend="sglang-2026h1",
 )
 
 

@@ -65,6 +65,15 @@ def test_other_hardware_is_not_validated_whatever_its_errors():
     assert found.outside == ("hardware 'hgx_h200': not validated on this hardware",)
 
 
+def test_the_same_engine_at_another_date_is_extrapolated():
+    at = dataclasses.replace(AT, backend="sglang-2026h1")
+    early, late = (anchor(date, backend=f"sglang-{date}") for date in ("2025h2", "2026h1"))
+    assert validity_at(at, anchors=[early, late]).status == "validated"
+    assert validity_at(at, anchors=[early]).outside == (
+        "backend 'sglang-2026h1': measured with sglang-2025h2",
+    )
+
+
 def test_another_engine_is_extrapolated_and_no_errors_not_validated():
     differs = anchor("a", engine="vllm", differs=("engine",))
     assert validity_at(AT, anchors=[differs]).status == "extrapolated"
