@@ -117,6 +117,7 @@ def plan_pool(
             is_two_batch=pool.two_batch_overlap,
             n_drafts=pool.draft_tokens,
         ),
+        domain_of_request=None if routing.domains is None else routing.domains.of_request,
     )
     if isinstance(law, ContextStepLaw):
         law.ring = _ring(scenario, pool, memory)

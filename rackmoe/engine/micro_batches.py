@@ -19,13 +19,14 @@ class MicroBatch:
     ----------
     batch : StepBatch
         Its tokens.
-    trace_rows, groups : ndarray of shape (n_sequences,)
-        Trace row and attention group of its decoding sequences.
+    trace_rows, groups, requests : ndarray of shape (n_sequences,)
+        Trace row, attention group and request id of its decoding sequences.
     """
 
     batch: StepBatch
     trace_rows: NDArray[np.int64]
     groups: NDArray[np.int64]
+    requests: NDArray[np.int64]
 
 
 def whole_batch(batch: StepBatch, *, running: RunningSequences) -> tuple[MicroBatch, ...]:
@@ -42,7 +43,14 @@ def whole_batch(batch: StepBatch, *, running: RunningSequences) -> tuple[MicroBa
     -------
     tuple of one MicroBatch
     """
-    return (MicroBatch(batch=batch, trace_rows=running.trace_rows, groups=running.groups),)
+    return (
+        MicroBatch(
+            batch=batch,
+            trace_rows=running.trace_rows,
+            groups=running.groups,
+            requests=running.requests,
+        ),
+    )
 
 
 def split_batch(batch: StepBatch, *, running: RunningSequences) -> tuple[MicroBatch, ...]:
@@ -100,7 +108,12 @@ def _half(
         preempted=(),
         tokens_per_sequence=batch.tokens_per_sequence,
     )
-    return MicroBatch(batch=part, trace_rows=running.trace_rows[chosen], groups=groups)
+    return MicroBatch(
+        batch=part,
+        trace_rows=running.trace_rows[chosen],
+        groups=groups,
+        requests=running.requests[chosen],
+    )
 
 
 def _is_second(groups: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -1,32 +1,37 @@
 """The routing sources and placements that a scenario asks for."""
 
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rackmoe.engine.domain_mix import DomainMix
+from rackmoe.engine.domain_routing import labeled_parts, traced_source
+from rackmoe.engine.drawn_popularity import domain_deviates, domain_sample, drawn_popularity
 from rackmoe.engine.placements import SeenRouting, build_placement
 from rackmoe.errors import ConfigError
+from rackmoe.routing.domains import DomainSource, domain_popularity
 from rackmoe.routing.drift import PopularityDrift
 from rackmoe.routing.families import RoutingStatistics
 from rackmoe.routing.family_files import find_statistics
-from rackmoe.routing.generator import CountNoise, inclusion, popularity
+from rackmoe.routing.generator import CountNoise, inclusion
 from rackmoe.routing.placement import Placement
 from rackmoe.routing.shape import MoeShape
 from rackmoe.routing.sources import (
     BalancedSource,
     block_source,
     replay_source,
-    routing_sample,
     sampled_source,
     sampled_trace_source,
 )
 from rackmoe.routing.step import RoutingSource
+from rackmoe.routing.step_source import StepSource
 from rackmoe.routing.tokens import generate_token_trace
 from rackmoe.routing.trace_files import load_token_trace
-from rackmoe.routing.traces import TokenTrace, count_experts
+from rackmoe.routing.traces import TokenTrace, count_experts, join_domains
 from rackmoe.scenario.deployment import Pool
+from rackmoe.scenario.domains import Domains
 from rackmoe.scenario.resolved import Scenario
 from rackmoe.schema.shipped import shipped_path
 from rackmoe.streams import Streams
@@ -37,6 +42,7 @@ _TRACES = "scenarios/traces/routing"
 # Tokens of one request of a generated trace: between the mean outputs of the shipped request
 # traces (Azure conversation 211, Mooncake conversation 343).
 _TOKENS_PER_REQUEST = 256
+_NO_DOMAIN = ""
 
 
 class RoutingInputs:
@@ -48,14 +54,21 @@ class RoutingInputs:
         The scenario.
     streams : Streams
         Random streams of the run.
+    domains : DomainMix, optional
+        What requests are about, where that decides their experts; all alike by default.
     """
 
-    def __init__(self, scenario: Scenario, *, streams: Streams) -> None:
+    def __init__(
+        self, scenario: Scenario, *, streams: Streams, domains: DomainMix | None = None
+    ) -> None:
+        self.domains = domains
         self._choice = scenario.document.workload.routing
+        self._domain_choice = scenario.document.workload.domains or Domains()
         self._experts = scenario.document.experts
         self._streams = streams
         self._rngs: dict[str, np.random.Generator] = {}
-        self._noises: dict[str, CountNoise] = {}
+        # of a pool, for each domain
+        self._noises: dict[str, list[CountNoise]] = {}
         self._model = scenario.arch.name
         self._moe_layer_ids = scenario.arch.moe_layers
         self._domain_gpus = scenario.machine.scale_up.domain_gpus
@@ -114,22 +127,48 @@ class RoutingInputs:
         if choice.balanced:
             return BalancedSource(placement, top_k=self._shape.top_k)
         if choice.source == "sampled" and choice.trace is None:
-            return sampled_source(
-                self._statistics,
-                placement=placement,
-                shape=self._shape,
-                rng=rng,
-                replica_choice=replicas,
-                share=self._share,
-                sample=_drawn(self._statistics, self._shape, self._streams.seed)[1],
-                noise=self._noise(role),
-            )
+            sources = self._sampled(role, placement=placement)
+            return sources[0] if self.domains is None else DomainSource(sources)
         build = {
             "replay": replay_source,
             "block": block_source,
             "sampled": sampled_trace_source,
         }[choice.source]
-        return build(self._trace, placement=placement, rng=rng, replica_choice=replicas)
+        if self.domains is None:
+            return build(self._trace, placement=placement, rng=rng, replica_choice=replicas)
+        return traced_source(
+            build,
+            trace=self._trace,
+            names=self._labels,
+            parts=self._parts,
+            placement=placement,
+            rng=rng,
+            choice=replicas,
+        )
+
+    def _sampled(self, role: str, *, placement: Placement) -> list[StepSource]:
+        """Return the sources of each domain that draw their counts."""
+        what = (self._statistics, self._shape, self._streams.seed)
+        specific_frac = self._domain_choice.specific_frac
+        samples = [
+            drawn_popularity(*what)[1]
+            if name is None
+            else domain_sample(*what, domain=name, specific_frac=specific_frac)
+            for name in self._names
+        ]
+        return [
+            sampled_source(
+                self._statistics,
+                placement=placement,
+                shape=self._shape,
+                rng=self._rngs[role],
+                replica_choice=self._experts.replica_choice,
+                share=share,
+                sample=sample,
+                noise=noise,
+            )
+            for share, sample, noise in zip(self._shares, samples, self._noise(role), strict=True)
+        ]
 
     def drift(self, time_s: float) -> None:
         """Let the popularity of the experts change, where the scenario says so.
@@ -142,9 +181,13 @@ class RoutingInputs:
         if self._drift is None:
             return
         self._drift.advance(time_s)
-        chance = inclusion(self._drift.share, top_k=self._shape.top_k)
-        for noise in self._noises.values():
-            noise.set_chance(chance)
+        chances = [
+            inclusion(share, top_k=self._shape.top_k)
+            for share in self._by_domain(self._drift.share)
+        ]
+        for noises in self._noises.values():
+            for noise, chance in zip(noises, chances, strict=True):
+                noise.set_chance(chance)
 
     def place(
         self, pool: Pool, *, policy: str, load: NDArray[np.float64], parts: NDArray[np.float64]
@@ -171,16 +214,38 @@ class RoutingInputs:
         seen = SeenRouting(load=load, rows=none, parts=parts.astype(np.int64))
         return self._placement(pool, policy=policy, seen=seen)
 
-    def _noise(self, role: str) -> CountNoise:
+    def _noise(self, role: str) -> list[CountNoise]:
         """Return what draws the counts of a pool, the same under each placement."""
         if role not in self._noises:
-            self._noises[role] = CountNoise(
-                inclusion(self._share, top_k=self._shape.top_k),
-                top_k=self._shape.top_k,
-                step_jitter=self._statistics.step_jitter,
-                rng=self._rngs[role],
-            )
+            self._noises[role] = [
+                CountNoise(
+                    inclusion(share, top_k=self._shape.top_k),
+                    top_k=self._shape.top_k,
+                    step_jitter=self._statistics.step_jitter,
+                    rng=self._rngs[role],
+                )
+                for share in self._shares
+            ]
         return self._noises[role]
+
+    @property
+    def _names(self) -> tuple[str | None, ...]:
+        return (None,) if self.domains is None else self.domains.names
+
+    def _by_domain(self, share: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return a popularity in each domain, shape (n_domains, L, E)."""
+        seed, specific_frac = self._streams.seed, self._domain_choice.specific_frac
+        parts = [
+            share
+            if name is None
+            else domain_popularity(
+                share,
+                deviates=domain_deviates(self._shape, seed=seed, domain=name),
+                specific_frac=specific_frac,
+            )
+            for name in self._names
+        ]
+        return np.stack(parts)
 
     @cached_property
     def _statistics(self) -> RoutingStatistics:
@@ -191,7 +256,12 @@ class RoutingInputs:
         """Long-run share of each expert in the assignments of its layer, shape (L, E)."""
         if self._drift is not None:
             return self._drift.share
-        return _drawn(self._statistics, self._shape, self._streams.seed)[0]
+        return drawn_popularity(self._statistics, self._shape, self._streams.seed)[0]
+
+    @cached_property
+    def _shares(self) -> NDArray[np.float64]:
+        """The same in each domain, shape (n_domains, L, E)."""
+        return self._by_domain(self._share)
 
     @cached_property
     def _drift(self) -> PopularityDrift | None:
@@ -199,7 +269,7 @@ class RoutingInputs:
         if choice is None:
             return None
         return PopularityDrift(
-            _drawn(self._statistics, self._shape, self._streams.seed)[0],
+            drawn_popularity(self._statistics, self._shape, self._streams.seed)[0],
             n_domains=choice.domains,
             domain_sd=choice.domain_sd,
             mix_sd=choice.mix_sd,
@@ -211,16 +281,33 @@ class RoutingInputs:
     def _trace(self) -> TokenTrace:
         if self._choice.trace is not None:
             return load_token_trace(find_routing_trace(self._choice.trace), shape=self._shape)
-        n_tokens = self._choice.tokens
-        return generate_token_trace(
-            self._statistics,
-            shape=self._shape,
-            n_tokens=n_tokens,
-            n_requests=max(1, n_tokens // _TOKENS_PER_REQUEST),
-            rng=self._streams.rng("routing trace"),
-            model=self._model,
-            share=self._share,
-        )
+        n_tokens, rng = self._choice.tokens // len(self._names), self._streams.rng("routing trace")
+        parts = [
+            generate_token_trace(
+                self._statistics,
+                shape=self._shape,
+                n_tokens=n_tokens,
+                n_requests=max(1, n_tokens // _TOKENS_PER_REQUEST),
+                rng=rng,
+                model=self._model,
+                share=share,
+            )
+            for share in self._shares
+        ]
+        if self.domains is None:
+            return parts[0]
+        return join_domains(parts, names=[name or _NO_DOMAIN for name in self._names])
+
+    @cached_property
+    def _parts(self) -> tuple[TokenTrace, ...]:
+        """What the trace holds about each domain."""
+        return labeled_parts(self._trace, names=self._labels)
+
+    @property
+    def _labels(self) -> tuple[str | None, ...]:
+        """Names in the trace: what has none is drawn by itself, or takes all of a recorded one."""
+        is_recorded = self._choice.trace is not None
+        return self._names if is_recorded else tuple(name or _NO_DOMAIN for name in self._names)
 
     def _placement(
         self, pool: Pool, *, policy: str | None = None, seen: SeenRouting | None = None
@@ -244,27 +331,27 @@ class RoutingInputs:
             size = (self._shape.n_layers, self._shape.n_experts)
             return SeenRouting(load=np.ones(size), rows=none)
         if choice.trace is None and choice.source == "sampled":
-            return SeenRouting(load=self._share, rows=none)
-        rows = self._trace.phase_rows("decode")
-        rows = rows if rows.size else self._trace.phase_rows("prefill")
-        rows = rows[: max(1, int(self._experts.balance_on_frac * len(rows)))]
-        load = count_experts(self._trace, rows=rows).astype(np.float64)
-        return SeenRouting(load=load, trace=self._trace, rows=rows)
+            load = self._share
+            if self.domains is not None:
+                weights = self.domains.weights(self._experts.balance_on_domain)
+                load = np.tensordot(weights, self._shares, axes=1)
+            return SeenRouting(load=load, rows=none)
+        trace, only = self._trace, self._experts.balance_on_domain
+        if self.domains is not None and only is not None:
+            trace = self._parts[self.domains.names.index(only)]
+        rows = self._first_rows(trace)
+        load = count_experts(trace, rows=rows).astype(np.float64)
+        if self.domains is not None and only is None:
+            counts = [count_experts(part, rows=self._first_rows(part)) for part in self._parts]
+            loads = np.stack([one / one.sum(axis=1, keepdims=True) for one in counts])
+            load = np.tensordot(self.domains.share_frac, loads, axes=1)
+        return SeenRouting(load=load, trace=trace, rows=rows)
 
-
-@lru_cache(maxsize=4)
-def _drawn(
-    statistics: RoutingStatistics, shape: MoeShape, seed: int
-) -> tuple[NDArray[np.float64], NDArray[np.unsignedinteger]]:
-    """Return popularity and a sample of tokens; pure, and the same for every run of a study."""
-    streams = Streams(seed)
-    share = popularity(statistics, shape=shape, rng=streams.rng("routing popularity"))
-    sample = routing_sample(
-        statistics, shape=shape, rng=streams.rng("routing sample"), share=share
-    )
-    for array in (share, sample):
-        array.setflags(write=False)
-    return share, sample
+    def _first_rows(self, trace: TokenTrace) -> NDArray[np.int64]:
+        """Return the rows of a trace that a balancer may look at."""
+        rows = trace.phase_rows("decode")
+        rows = rows if rows.size else trace.phase_rows("prefill")
+        return rows[: max(1, int(self._experts.balance_on_frac * len(rows)))]
 
 
 def find_routing_trace(name: str) -> Path:

@@ -12,6 +12,7 @@ from simpy.core import EmptySchedule
 from rackmoe.engine.assembly import build_replicas, plan_pool
 from rackmoe.engine.client import ClosedLoopClient, MeasuredRequests, OpenLoopClient
 from rackmoe.engine.clock import PICOSECONDS_PER_S, now_ps, to_ps, to_s
+from rackmoe.engine.domain_mix import find_domain_mix
 from rackmoe.engine.fabric_run import FabricRun
 from rackmoe.engine.fleet_run import FleetRun
 from rackmoe.engine.interconnect import HotLink, hot_links
@@ -120,14 +121,21 @@ def run_engine(
     env = simpy.Environment(initial_time=0)
     streams = Streams(seed)
     names = list(scenario.document.deployment.pools)
-    routing = RoutingInputs(scenario, streams=streams)
+    domains = find_domain_mix(
+        scenario.document.workload,
+        requests=requests,
+        only_seen=scenario.document.experts.balance_on_domain,
+    )
+    routing = RoutingInputs(scenario, streams=streams, domains=domains)
     plans = [plan_pool(scenario, name=name, routing=routing, streams=streams) for name in names]
     ledger = Ledger(
         n_input_tokens=requests.input_tokens,
         n_output_tokens=requests.output_tokens,
         application=requests.application,
     )
-    ledger.trace_row[:] = _trace_rows(plans, len(requests), streams)
+    ledger.trace_row[:] = plans[-1].law.tokens.first_rows(
+        len(requests), rng=streams.rng("trace rows")
+    )
     records = Records(requests.application_names)
     measured = MeasuredRequests(env, is_measured=is_measured)
     fabric = FabricRun(env, scenario=scenario, plans=plans)
@@ -288,14 +296,6 @@ def _client(
     if loops[0] is not None:
         return ClosedLoopClient(env, concurrency=loops[0], ledger=ledger, submit=submit)
     return OpenLoopClient(env, arrival_s=requests.arrival_s, ledger=ledger, submit=submit)
-
-
-def _trace_rows(plans: list[PoolPlan], n_requests: int, streams: Streams) -> NDArray[np.int64]:
-    """Give each request a recorded output that its tokens follow first."""
-    starts = next((p.law.trace_starts for p in plans if len(p.law.trace_starts)), None)
-    if starts is None:
-        return np.zeros(n_requests, dtype=np.int64)
-    return starts[streams.rng("trace rows").integers(0, len(starts), size=n_requests)]
 
 
 def _report(env: simpy.Environment, measured: MeasuredRequests, progress: Progress) -> None:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from rackmoe.backend.profile import HostTimes
 from rackmoe.compute.operators import OperatorLaws
+from rackmoe.engine.batch_routing import BatchRouting
 from rackmoe.engine.dense_work import AttentionLoad, DenseWork
 from rackmoe.engine.drafting import add_draft_totals, append_drafts, draft_part
 from rackmoe.engine.exchanges import ReplicaExchanges
@@ -91,11 +92,13 @@ class StepLaw:
         How tokens travel.
     schedule : StepSchedule
         Micro-batches, drafts and times of the host.
+    domain_of_request : ndarray of shape (n_requests,), int64, optional
+        What each request is about, where `routing` tells domains apart.
 
     Attributes
     ----------
-    trace_starts : ndarray of shape (n_outputs,)
-        Places in the replayed trace where recorded outputs start; empty without replay.
+    tokens : BatchRouting
+        Takes the tokens of a step to their experts.
     experts : ExpertCounts
         What each expert computed.
     """
@@ -110,6 +113,7 @@ class StepLaw:
         routing: RoutingSource,
         exchanges: ReplicaExchanges,
         schedule: StepSchedule,
+        domain_of_request: NDArray[np.int64] | None = None,
     ) -> None:
         self.shape = shape
         self.routing = routing
@@ -124,8 +128,7 @@ class StepLaw:
         self._inter = arch.moe.inter
         if not shape.is_expert_parallel:
             self._inter = -(-arch.moe.inter // shape.n_gpus)
-        self._trace_order, self.trace_starts = _recorded_outputs(routing)
-        self._n_rows = max(1, len(self._trace_order))
+        self.tokens = BatchRouting(routing, tp=shape.tp, domain_of_request=domain_of_request)
         self._work = StepWork(
             arch,
             dense=dense,
@@ -201,7 +204,7 @@ class StepLaw:
             For the same model, ranks and trace.
         """
         self.experts.place(routing.placement)
-        self.routing = routing
+        self.routing = self.tokens.source = routing
 
     # ------------------------------------------------------------------ parts of a step
     def _micro_batch(self, part: MicroBatch) -> tuple[LayerTimes, StepTotals, StepRouting]:
@@ -210,7 +213,7 @@ class StepLaw:
         chunks = self._dense.chunks(batch)
         if chunks is not None:
             rows = rows + batch.prefill_tokens
-        routed = self._route(part)
+        routed = self.tokens.route(part)
         self.experts.add(routed.expert_counts)
         times, attention_s = self._times(batch, rows=rows, chunks=chunks, routed=routed)
         sent = self._exchanges.sent_bytes(routed, tokens=rows)
@@ -230,7 +233,8 @@ class StepLaw:
         """Return who sends how much to whom; tokens that are followed say so themselves."""
         is_followed = self.routing.needs_rows and part.batch.has_decode
         return self._exchanges.traffic.pairs(
-            routed, sent_by=(lambda rank: self._route(part, rank)) if is_followed else None
+            routed,
+            sent_by=(lambda rank: self.tokens.route(part, sender=rank)) if is_followed else None,
         )
 
     def _with_drafts(
@@ -248,44 +252,6 @@ class StepLaw:
                 n_drafts=self._n_drafts,
             ),
         )
-
-    def _route(self, part: MicroBatch, sender: int | None = None) -> StepRouting:
-        """Return the routing of all tokens, or of those that one rank decodes."""
-        source, batch = self.routing, part.batch
-        source.begin()
-        if batch.has_decode:
-            rows = rank = None
-            if source.needs_rows:
-                n = batch.tokens_per_sequence
-                wanted = (part.trace_rows[:, None] + np.arange(n)).reshape(-1)
-                rows = self._trace_order[wanted % self._n_rows]
-                rank = self._row_rank(np.repeat(part.groups, n))
-            spread = self._spread(batch.decode_tokens)
-            if sender is not None and rows is not None and rank is not None:
-                is_own = rank == sender
-                rows, rank = rows[is_own], rank[is_own]
-                spread = np.bincount(rank, minlength=len(spread))
-            source.add(spread, phase="decode", rows=rows, row_rank=rank)
-        if batch.chunks and sender is None:
-            source.add(self._spread(batch.prefill_tokens), phase="prefill")
-        return source.finish()
-
-    def _spread(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Deal the tokens of each attention group to its GPUs."""
-        n_ranks = self.routing.placement.n_ranks
-        if n_ranks == 1:
-            return tokens if len(tokens) == 1 else np.array([tokens.sum()])
-        tp = self.shape.tp
-        if tp == 1:
-            return tokens
-        share = np.arange(tp)
-        return ((tokens[:, None] + share[::-1]) // tp).reshape(-1)
-
-    def _row_rank(self, groups: NDArray[np.int64]) -> NDArray[np.int32]:
-        if self.routing.placement.n_ranks == 1:
-            return np.zeros(len(groups), dtype=np.int32)
-        first = groups * self.shape.tp
-        return (first + np.arange(len(groups)) % self.shape.tp).astype(np.int32)
 
     def _times(
         self,
@@ -362,16 +328,3 @@ def _logits(batch: StepBatch) -> NDArray[np.int64]:
     for chunk in batch.chunks:
         logits[chunk.group] += chunk.is_last
     return logits
-
-
-def _recorded_outputs(routing: RoutingSource) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the trace rows of all recorded outputs in a row, and where each output starts.
-
-    A sequence that is longer than its recorded output goes on with the next one.
-    """
-    spans = routing.spans if routing.needs_rows else None
-    if spans is None:
-        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-    rows = np.concatenate([np.arange(first, first + n) for first, n in spans.tolist()])
-    lengths = spans[:, 1]
-    return rows, np.cumsum(lengths) - lengths

@@ -27,6 +27,7 @@ class BalancedSource:
 
     needs_rows = False
     spans = None
+    span_domain = None
 
     def __init__(self, placement: Placement, *, top_k: int) -> None:
         self.placement = placement
@@ -51,6 +52,7 @@ class BalancedSource:
         phase: Phase,  # noqa: ARG002 - both phases are alike here
         rows: NDArray[np.int64] | None = None,  # noqa: ARG002 - no trace to follow
         row_rank: NDArray[np.int32] | None = None,  # noqa: ARG002 - no trace to follow
+        domain: int = 0,  # noqa: ARG002 - all are alike here
     ) -> None:
         """Add tokens to the step; see `RoutingSource.add`."""
         if tokens_per_rank.shape != self._tokens.shape:

@@ -116,6 +116,10 @@ class RoutingSource(Protocol):
     def spans(self) -> NDArray[np.int64] | None:
         """First row and number of rows of each recorded output; None without rows."""
 
+    @property
+    def span_domain(self) -> NDArray[np.int64] | None:
+        """Domain of each recorded output; None where all are alike."""
+
     def begin(self) -> None:
         """Start a step without tokens."""
 
@@ -126,8 +130,9 @@ class RoutingSource(Protocol):
         phase: Phase,
         rows: NDArray[np.int64] | None = None,
         row_rank: NDArray[np.int32] | None = None,
+        domain: int = 0,
     ) -> None:
-        """Add the tokens of one phase to the step.
+        """Add the tokens of one phase to the step, or those of one domain.
 
         Parameters
         ----------
@@ -139,6 +144,8 @@ class RoutingSource(Protocol):
             Row of the trace of each token, where the source follows tokens.
         row_rank : ndarray of shape (n,), int32, optional
             Rank that routes each of these tokens.
+        domain : int, optional
+            What the tokens are about, where the source tells domains apart.
         """
 
     def finish(self) -> StepRouting:

@@ -131,6 +131,10 @@ def generate_token_trace(
         req_offsets=offsets,
         n_prompt_rows=np.zeros(n_requests, np.int32),
         header=header,
+        domain=domain if more.n_domains > 1 else np.empty(0, np.int64),
+        domain_names=tuple(f"domain-{number}" for number in range(more.n_domains))
+        if more.n_domains > 1
+        else (),
     )
 
 

@@ -62,9 +62,15 @@ def load_token_trace(path: Path | str, *, shape: MoeShape | None = None) -> Toke
             f"{place}: routed_experts: {routed.shape[2]} experts per token; expected top_k "
             f"{header.top_k} of the header; export the trace again"
         )
+    domain, names = _read_domains(arrays, n_requests=n_requests, place=place)
     narrow = _check_experts(routed, header.n_experts, place=place)
     return TokenTrace(
-        routed_experts=narrow, req_offsets=offsets, n_prompt_rows=prompt, header=header
+        routed_experts=narrow,
+        req_offsets=offsets,
+        n_prompt_rows=prompt,
+        header=header,
+        domain=domain,
+        domain_names=names,
     )
 
 
@@ -84,6 +90,8 @@ def save_token_trace(trace: TokenTrace, *, path: Path | str) -> None:
         "req_offsets": trace.req_offsets,
         "num_recorded_prompt_tokens": trace.n_prompt_rows,
     }
+    if trace.domain_names:
+        arrays |= {"req_domains": trace.domain, "domain_names": np.array(trace.domain_names)}
     _write_arrays(Path(path), arrays, _header_text(trace.header, _TOKENS))
 
 
@@ -242,6 +250,23 @@ def _integers(
             f"of {n_axes} axes; export the trace again"
         )
     return array
+
+
+def _read_domains(
+    arrays: Mapping[str, Any], *, n_requests: int, place: str
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return the domain of each request and their names; nothing where none is recorded."""
+    if "domain_names" not in arrays:
+        return np.empty(0, np.int64), ()
+    names = tuple(str(name) for name in np.atleast_1d(arrays["domain_names"]))
+    domain = _integers(arrays, "req_domains", place=place, n_axes=1).astype(np.int64)
+    if domain.size != n_requests or ((domain < -1) | (domain >= len(names))).any():
+        raise TraceError(
+            f"{place}: req_domains: {domain.size} numbers for {n_requests} requests and "
+            f"{len(names)} domain_names; expected -1 to {len(names) - 1} for each request; "
+            "export the trace again"
+        )
+    return domain, names
 
 
 def _check_offsets(

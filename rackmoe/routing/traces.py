@@ -1,6 +1,7 @@
 """Recorded expert choices, token by token or as counts, as rackmoe keeps them in memory."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -8,7 +9,14 @@ from numpy.typing import NDArray
 
 from rackmoe.routing.paging import PageRelease
 
-__all__ = ["CountTrace", "TokenTrace", "TraceHeader", "TracePhase", "count_experts"]
+__all__ = [
+    "CountTrace",
+    "TokenTrace",
+    "TraceHeader",
+    "TracePhase",
+    "count_experts",
+    "join_domains",
+]
 
 _ROWS_AT_ONCE = 8192  # counted at a time, so that a memory-mapped trace stays on disk
 
@@ -58,12 +66,18 @@ class TokenTrace:
         Leading rows of each request that are prompt tokens.
     header : TraceHeader
         Origin and model.
+    domain : ndarray of shape (n_requests,), int64
+        Index into `domain_names`, -1 where unknown; empty where no domain is known.
+    domain_names : tuple of str
+        What the requests are about.
     """
 
     routed_experts: NDArray[np.unsignedinteger]
     req_offsets: NDArray[np.int64]
     n_prompt_rows: NDArray[np.int32]
     header: TraceHeader
+    domain: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    domain_names: tuple[str, ...] = ()
 
     @property
     def n_tokens(self) -> int:
@@ -111,6 +125,31 @@ class TokenTrace:
         parts = [np.arange(first, first + n) for first, n in self.spans(phase).tolist()]
         return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
+    def of_domain(self, name: str) -> "TokenTrace":
+        """Return the requests of one domain, copied.
+
+        Parameters
+        ----------
+        name : str
+            One of `domain_names`.
+
+        Returns
+        -------
+        TokenTrace
+            With its requests in their order.
+        """
+        kept = np.flatnonzero(self.domain == self.domain_names.index(name))
+        first, size = self.req_offsets[kept], np.diff(self.req_offsets)[kept]
+        rows = [np.arange(start, start + n) for start, n in zip(first, size, strict=True)]
+        return replace(
+            self,
+            routed_experts=self.routed_experts[np.concatenate(rows)],
+            req_offsets=np.concatenate(([0], np.cumsum(size))),
+            n_prompt_rows=self.n_prompt_rows[kept],
+            domain=np.zeros(kept.size, np.int64),
+            domain_names=(name,),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountTrace:
@@ -156,3 +195,31 @@ def count_experts(trace: TokenTrace, *, rows: NDArray[np.int64]) -> NDArray[np.i
         pages.read(len(part))
         counts += np.bincount((part + offset).ravel(), minlength=size)
     return counts.reshape(trace.n_layers, n_experts)
+
+
+def join_domains(parts: Sequence[TokenTrace], *, names: Sequence[str]) -> TokenTrace:
+    """Return traces of several domains as one.
+
+    Parameters
+    ----------
+    parts : sequence of TokenTrace
+        Of the same model and phase.
+    names : sequence of str
+        Domain of each.
+
+    Returns
+    -------
+    TokenTrace
+        The requests of one domain after those of the other.
+    """
+    starts = np.cumsum([0, *(part.n_tokens for part in parts)])
+    offsets = [part.req_offsets[:-1] + at for part, at in zip(parts, starts[:-1], strict=True)]
+    sizes = [part.n_prompt_rows.size for part in parts]
+    return replace(
+        parts[0],
+        routed_experts=np.concatenate([part.routed_experts for part in parts]),
+        req_offsets=np.concatenate([*offsets, starts[-1:]]),
+        n_prompt_rows=np.concatenate([part.n_prompt_rows for part in parts]),
+        domain=np.repeat(np.arange(len(parts)), sizes),
+        domain_names=tuple(names),
+    )

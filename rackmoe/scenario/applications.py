@@ -5,6 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from rackmoe.scenario.arrivals import Arrivals, chosen_names
+from rackmoe.scenario.domains import DomainShares, check_shares
 from rackmoe.scenario.lengths import Lengths
 from rackmoe.schema.documents import Document
 from rackmoe.schema.quantities import Fraction, Seconds
@@ -127,8 +128,10 @@ class Application(Document):
         Turns that follow each other.
     requests : int or None
         Its requests; without them, those of ``workload.duration`` or of the window.
-    domain : str or None
-        What its texts are about; a trace may say it for each request.
+    domain : str, dict of str to float, or None
+        What its texts are about, which decides the experts that they choose; or the parts of
+        its sessions that are about each of several domains. A trace may say it for each
+        request.
     priority : int
         Requests of a higher one are taken first from a queue, and give up their KV memory
         last.
@@ -141,12 +144,13 @@ class Application(Document):
     lengths: Lengths | None = None
     sessions: Sessions | None = None
     requests: Positive | None = None
-    domain: str | None = None
+    domain: str | DomainShares | None = None
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
     slo: Slo = Field(default_factory=Slo)
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:
+        check_shares(self.domain)
         if (self.arrivals is None) == (self.share_frac is None):
             raise ValueError("write either 'arrivals', or 'share', its part of workload.arrivals")
         if self.arrivals is not None:

@@ -213,6 +213,8 @@ class Experts(Document):
         Which copy of a replicated expert a token takes.
     balance_on_frac : float
         Share of the routing's tokens, from its start, whose counts the balancer sees.
+    balance_on_domain : str or None
+        Domain whose tokens the balancer sees; those of the whole workload if absent.
     rebalance : Rebalance or None
         Place the experts again during the run; where they are at first if absent.
     """
@@ -220,4 +222,5 @@ class Experts(Document):
     placement: PlacementPolicy | PlacementFile = "contiguous"
     replica_choice: Literal["random", "round_robin", "nearest", "least_loaded"] = "random"
     balance_on_frac: Fraction = 1.0
+    balance_on_domain: str | None = None
     rebalance: Rebalance | None = None

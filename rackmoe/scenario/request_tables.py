@@ -83,7 +83,7 @@ def build_table(
             suffix=f"/{name}",
         )
         table, origin = _requests(application, extent)
-        tables[name] = _of_domain(table, application.domain)
+        tables[name] = _of_domain(table, application.domain, rng=extent.rng("domains"))
         origins.append(f"{name}: {origin}")
     return merge_applications(tables), "; ".join(origins)
 
@@ -106,7 +106,8 @@ def _shared_requests(
             lengths=_length_model(_given(application.lengths)),
             rng=streams.rng(f"lengths/{name}"),
         )
-        tables[name] = _of_domain(table, application.domain)
+        rng = streams.rng(f"domains/{name}")
+        tables[name] = _of_domain(table, application.domain, rng=rng)
     parts = ", ".join(f"{share:.0%} {name}" for share, name in zip(shares, tables, strict=True))
     return merge_applications(tables), f"{origin}; {parts}"
 
@@ -260,10 +261,17 @@ def _histogram(bins: tuple[tuple[int, float], ...]) -> Histograms:
     return build_histograms([values], weights=[np.array([weight for _, weight in bins])])
 
 
-def _of_domain(table: RequestTable, domain: str | None) -> RequestTable:
+def _of_domain(
+    table: RequestTable, domain: str | dict[str, float] | None, *, rng: np.random.Generator
+) -> RequestTable:
+    """Return requests that are about something; all turns of a session about the same."""
     if domain is None:
         return table
-    return replace(table, domain=np.zeros(len(table), np.int64), domain_names=(domain,))
+    if isinstance(domain, str):
+        return replace(table, domain=np.zeros(len(table), np.int64), domain_names=(domain,))
+    levels = np.cumsum(list(domain.values()))[:-1]
+    drawn = np.searchsorted(levels, rng.random(len(table)), side="right")
+    return replace(table, domain=drawn[table.session], domain_names=tuple(domain))
 
 
 def _given(value: T | None) -> T:

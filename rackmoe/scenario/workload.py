@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from rackmoe.scenario.applications import Application, Sessions, Slo, check_source
 from rackmoe.scenario.arrivals import Arrivals
+from rackmoe.scenario.domains import Domains
 from rackmoe.scenario.drift import Drift
 from rackmoe.scenario.lengths import Lengths
 from rackmoe.schema.documents import Document
@@ -47,6 +48,9 @@ class Routing(Document):
     drift : Drift or None
         How the popularity that the generator draws changes over time; constant if absent.
         Placements that look at loads see those at the start.
+    domains : Domains or None
+        How the popularity differs between the domains that applications, or the labels of
+        their requests, name. By default, domains count where an application names one.
     """
 
     uniform: bool = False
@@ -56,14 +60,21 @@ class Routing(Document):
     source: Literal["replay", "block", "sampled"] = "sampled"
     tokens: Annotated[int, Field(ge=64, le=10_000_000)] = 16_384
     drift: Drift | None = None
+    domains: Domains | None = None
 
     @model_validator(mode="after")
     def _check_kind(self) -> Self:
         _exactly_one(self, ("uniform", "balanced", "generator", "trace"))
         if self.drift is not None and (self.generator is None or self.source != "sampled"):
+            kind = "generator" if self.generator is not None else "no generator"
             raise ValueError(
-                "drift: the popularity of a generator drifts whose counts are drawn in the run; "
-                "write generator and source: sampled"
+                f"drift: {kind} with source {self.source!r}; expected a popularity whose counts "
+                "are drawn in the run; write generator and source: sampled"
+            )
+        if self.domains is not None and (self.balanced or self.uniform):
+            raise ValueError(
+                "domains: every expert is as popular as the others in all of them; write "
+                "generator or trace, or remove them"
             )
         return self
 
@@ -171,6 +182,18 @@ class Workload(Document):
             requests=self.requests,
         )
         return {"default": only}
+
+    @property
+    def domains(self) -> Domains | None:
+        """How domains choose their experts; None where they do not."""
+        has_names = any(one.domain is not None for one in self.applications.values())
+        if (
+            self.routing.balanced
+            or self.routing.uniform
+            or not (has_names or self.routing.domains)
+        ):
+            return None
+        return self.routing.domains or Domains()
 
     @property
     def has_shares(self) -> bool:

@@ -86,7 +86,7 @@ class Decoding:
         ledger = Ledger(
             n_input_tokens=requests.input_tokens, n_output_tokens=requests.output_tokens
         )
-        starts = self.plan.law.trace_starts
+        starts = self.plan.law.tokens.trace_starts
         if len(starts):
             chosen = streams.rng("trace rows").integers(0, len(starts), size=len(ledger))
             ledger.trace_row[:] = starts[chosen]
@@ -151,7 +151,7 @@ def stages(rack):
     batch = batcher.next_step()
     rows = batch.decode_tokens + batch.prefill_tokens
     (part,) = whole_batch(batch, running=running)
-    routed = law._route(part)
+    routed = law.tokens.route(part)
     load = {"rows": rows, "chunks": None, "routed": routed}
     times, _ = law._times(batch, **load)
     tail_s = law._tail_s(batch)
@@ -165,7 +165,7 @@ def stages(rack):
         batcher.next_step()
 
     return {
-        "routing": lambda: law._route(part),
+        "routing": lambda: law.tokens.route(part),
         "laws": lambda: law._times(batch, **load),
         "recurrence": lambda: layered_step(times, tail_s=tail_s),
         "work": lambda: law._work.total(batch, **work),

@@ -23,6 +23,7 @@ class Recorded:
     """A source that answers what it is told, for each of its ranks."""
 
     needs_rows = False
+    span_domain = None
     spans = None
     provenance = "told"
 

@@ -23,7 +23,7 @@ def part_of(*, sequences, prompt_tokens=0):
         tokens_per_sequence=4,
     )
     zeros = np.zeros(sequences, dtype=np.int64)
-    return MicroBatch(batch=batch, trace_rows=zeros, groups=zeros)
+    return MicroBatch(batch=batch, trace_rows=zeros, groups=zeros, requests=zeros)
 
 
 def column(*values):

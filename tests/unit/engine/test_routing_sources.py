@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 from strategies import Case, Shape, build
 
+from rackmoe.engine.domain_mix import DomainMix
 from rackmoe.engine.routing_sources import RoutingInputs, find_routing_trace
 from rackmoe.errors import ConfigError
 from rackmoe.routing.balanced import BalancedSource
 from rackmoe.routing.families import STATISTICS
 from rackmoe.routing.family_files import save_statistics
 from rackmoe.scenario.deployment import Experts
+from rackmoe.scenario.domains import Domains
+from rackmoe.scenario.drift import Drift
 from rackmoe.scenario.workload import Routing
 from rackmoe.streams import Streams
 
@@ -150,3 +153,99 @@ def test_an_unknown_trace_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"workload.routing.trace: .*nowhere"):
         find_routing_trace("nowhere")
     assert find_routing_trace(str(tmp_path)) == tmp_path
+
+
+MIX = DomainMix(
+    names=("chat", "code", None),
+    of_request=np.array([0, 1, 2]),
+    share_frac=np.array([0.5, 0.3, 0.2]),
+)
+
+
+def domain_counts(inputs, pool, *, n_tokens=50_000):
+    """Return the assignments of each domain to each expert."""
+    source = inputs.source(pool, role="aggregated")
+    found = []
+    for domain in range(3):
+        source.begin()
+        source.add(np.full(4, n_tokens), phase="prefill", domain=domain)
+        found.append(source.finish().expert_counts.copy())
+    return np.array(found)
+
+
+@pytest.mark.parametrize("kind", ["sampled", "block", "replay"])
+def test_domains_have_their_own_experts(small_files, kind):
+    routing = Routing(generator="deepseek_chat", source=kind, tokens=2048)
+    scenario = scenario_of(small_files, routing=routing)
+    pool = scenario.document.deployment.aggregated
+    counts = domain_counts(RoutingInputs(scenario, streams=Streams(0), domains=MIX), pool)
+    assert counts.sum(axis=2).tolist() == [[4 * 50_000 * 4] * 3] * 3
+    alike = np.corrcoef(counts.reshape(3, -1))
+    assert np.triu(alike, 1).max() < 0.9
+    again = domain_counts(RoutingInputs(scenario, streams=Streams(0), domains=MIX), pool)
+    assert (again == counts).all()
+
+
+def test_what_is_popular_in_a_domain_does_not_depend_on_the_other_domains(small_files):
+    scenario = scenario_of(small_files, routing=Routing(generator="deepseek_chat"))
+    pool = scenario.document.deployment.aggregated
+    turned = replace(MIX, names=("code", None, "chat"))
+    counts, others = (
+        domain_counts(RoutingInputs(scenario, streams=Streams(0), domains=mix), pool)
+        for mix in (MIX, turned)
+    )
+    for at, place in enumerate((2, 0, 1)):
+        pair = counts[at].ravel(), others[place].ravel()
+        assert np.corrcoef(*pair)[0, 1] > 0.95
+
+
+def test_a_domain_may_differ_little(small_files):
+    alike = []
+    for specific_frac in (0.05, 0.75):
+        routing = Routing(generator="deepseek_chat", domains=Domains(specific_frac=specific_frac))
+        scenario = scenario_of(small_files, routing=routing)
+        inputs = RoutingInputs(scenario, streams=Streams(0), domains=MIX)
+        counts = domain_counts(inputs, scenario.document.deployment.aggregated)
+        alike.append(np.corrcoef(counts[0].ravel(), counts[1].ravel())[0, 1])
+    assert alike[0] > alike[1] + 0.2
+
+
+@pytest.mark.parametrize("kind", ["sampled", "block"])
+def test_a_placement_for_one_domain_is_worse_for_another(small_files, kind):
+    shape = Shape(attention_dp=4, ep=4, redundant_experts=16)
+    routing = Routing(generator="qwen3_narrow", source=kind, tokens=8192)
+
+    def imbalance(seen, domain):
+        scenario = scenario_of(
+            small_files,
+            routing=routing,
+            experts=Experts(placement="eplb", balance_on_domain=seen),
+            shape=shape,
+        )
+        inputs = RoutingInputs(scenario, streams=Streams(3), domains=MIX)
+        source = inputs.source(scenario.document.deployment.aggregated, role="aggregated")
+        source.begin()
+        source.add(np.full(4, 100_000), phase="prefill", domain=domain)
+        return float(source.finish().imbalance().mean())
+
+    own, other, mixed = imbalance("chat", 0), imbalance("code", 0), imbalance(None, 0)
+    assert own < mixed < other
+    assert other - 1 > 2 * (own - 1)
+
+
+def test_every_domain_drifts(small_files):
+    drift = Drift(memory_s=10.0, mix_sd=3.0, domain_sd=1.5)
+    scenario = scenario_of(small_files, routing=Routing(generator="deepseek_chat", drift=drift))
+    pool = scenario.document.deployment.aggregated
+    inputs = RoutingInputs(scenario, streams=Streams(0), domains=MIX)
+    source = inputs.source(pool, role="aggregated")
+
+    def counts():
+        source.begin()
+        source.add(np.full(4, 50_000), phase="decode", domain=1)
+        return source.finish().expert_counts.ravel().copy()
+
+    before, still = counts(), counts()
+    inputs.drift(1000.0)
+    after = counts()
+    assert np.corrcoef(before, after)[0, 1] < np.corrcoef(before, still)[0, 1] - 0.02

@@ -116,5 +116,5 @@ def test_replayed_requests_start_at_recorded_outputs(small_files):
         seed=0,
     )
     assert run.plans[0].law.routing.needs_rows
-    assert len(run.plans[0].law.trace_starts) > 1
+    assert len(run.plans[0].law.tokens.trace_starts) > 1
     assert run.n_unfinished == 0

@@ -243,14 +243,6 @@ def test_whole_experts_get_the_assignments_of_their_rank(small_files):
     assert times.pre_s[1].tolist() == [3 * 10011, 10011]
 
 
-@pytest.mark.parametrize("tokens", [[3, 0], [5, 1]])
-def test_tokens_of_a_group_are_dealt_to_its_gpus(small_files, tokens):
-    law = step_law(small_files, "latent", tp=2, n_groups=2, ep=4)
-    dealt = law._spread(np.array(tokens))
-    assert dealt.reshape(2, 2).sum(axis=1).tolist() == tokens
-    assert (np.ptp(dealt.reshape(2, 2), axis=1) <= 1).all()
-
-
 def test_the_host_sets_the_pace_and_the_gap(small_files):
     law = step_law(small_files, "latent", schedule=schedule(step_s=1e9, gap_s=2.0))
     assert plan_of(law, decoding(0)).duration_s == 1e9 + 2

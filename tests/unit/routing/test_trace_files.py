@@ -49,6 +49,22 @@ def test_token_trace_survives_a_round_trip(trace, tmp_path, name):
     assert (read.n_prompt_rows == trace.n_prompt_rows).all()
 
 
+@pytest.mark.parametrize("name", ["trace.npz", "trace"])
+def test_labels_survive_a_round_trip(trace, tmp_path, name):
+    labeled = replace(trace, domain=np.array([1, -1, 0, 1]), domain_names=("chat", "code"))
+    save_token_trace(labeled, path=tmp_path / name)
+    read = load_token_trace(tmp_path / name)
+    assert read.domain.tolist() == [1, -1, 0, 1]
+    assert read.domain_names == ("chat", "code")
+
+
+@pytest.mark.parametrize("domain", [[0, 0, 0], [0, 0, 0, 1], [0, 0, 0, -2]])
+def test_labels_of_nothing_are_refused(arrays, tmp_path, domain):
+    names = np.array(["chat"])
+    with pytest.raises(TraceError, match=r"req_domains: .* 4 requests and 1 domain_names; exp"):
+        load_with(arrays, tmp_path, req_domains=np.array(domain), domain_names=names)
+
+
 def test_folder_is_memory_mapped(trace, tmp_path):
     save_token_trace(trace, path=tmp_path / "trace")
     assert isinstance(load_token_trace(tmp_path / "trace").routed_experts, np.memmap)

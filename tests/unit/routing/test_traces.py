@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from rackmoe.routing.traces import count_experts
+from rackmoe.routing.traces import count_experts, join_domains
 
 
 def test_spans_divide_requests_into_prompt_and_output(make_trace):
@@ -33,3 +33,19 @@ def test_expert_counts_add_up_to_the_assignments(make_trace, n_tokens):
     counts = count_experts(trace, rows=rows)
     assert counts.sum(axis=1).tolist() == [rows.size * 3] * 2
     assert counts[1, 5] == (trace.routed_experts[rows, 1] == 5).sum()
+
+
+def test_joined_domains_come_apart_again(make_trace):
+    parts = [
+        make_trace(n_tokens=n, n_layers=2, n_experts=8, top_k=2, n_prompt=1, n_requests=2)
+        for n in (8, 6)
+    ]
+    joined = join_domains(parts, names=("chat", "code"))
+    assert joined.req_offsets.tolist() == [0, 4, 8, 11, 14]
+    assert joined.domain.tolist() == [0, 0, 1, 1]
+    for name, part in zip(("chat", "code"), parts, strict=True):
+        again = joined.of_domain(name)
+        assert (again.routed_experts == part.routed_experts).all()
+        assert again.req_offsets.tolist() == part.req_offsets.tolist()
+        assert again.n_prompt_rows.tolist() == [1, 1]
+        assert again.domain_names == (name,)

@@ -149,3 +149,18 @@ def test_a_duration_is_what_the_figures_describe(make_document):
     assert built.window_s == (10.0, 30.0)
     assert built.until_s is None
     assert (built.is_measured == (built.requests.arrival_s >= 10)).all()
+
+
+def test_sessions_of_a_mix_are_about_one_domain_each(make_document):
+    sessions = (
+        "arrivals: {poisson: 5 /s}, sessions: {generated: {turns: 4, delay: 1 s, "
+        "lengths: {input: 10, output: 5}}}, requests: 4000"
+    )
+    table = applications(
+        make_document, f"a: {{{sessions}, domain: {{chat: 0.25, code: 0.75}}}}"
+    ).requests
+    assert table.domain_names == ("chat", "code")
+    assert (table.domain == table.domain[table.session]).all()
+    first = table.domain[table.previous < 0]
+    # three standard errors
+    assert first.mean() == pytest.approx(0.75, abs=3 * np.sqrt(0.19 / first.size))
