@@ -18,7 +18,7 @@ Drawn = tuple[NDArray[np.float64], NDArray[np.unsignedinteger]]
 
 
 @lru_cache(maxsize=4)
-def drawn_popularity(statistics: RoutingStatistics, shape: MoeShape, seed: int) -> Drawn:
+def drawn_popularity(statistics: RoutingStatistics, *, shape: MoeShape, seed: int) -> Drawn:
     """Return popularity and a sample of tokens; pure, and the same for every run of a study.
 
     Parameters
@@ -70,7 +70,12 @@ def domain_deviates(shape: MoeShape, *, seed: int, domain: str) -> NDArray[np.fl
 
 @lru_cache(maxsize=8)
 def domain_sample(
-    statistics: RoutingStatistics, shape: MoeShape, seed: int, *, domain: str, specific_frac: float
+    statistics: RoutingStatistics,
+    *,
+    shape: MoeShape,
+    seed: int,
+    domain: str,
+    specific_frac: float,
 ) -> NDArray[np.unsignedinteger]:
     """Return a sample of tokens about a domain; pure, as `drawn_popularity`.
 
@@ -93,7 +98,7 @@ def domain_sample(
         Experts; not to be written to.
     """
     share = domain_popularity(
-        drawn_popularity(statistics, shape, seed)[0],
+        drawn_popularity(statistics, shape=shape, seed=seed)[0],
         deviates=domain_deviates(shape, seed=seed, domain=domain),
         specific_frac=specific_frac,
     )

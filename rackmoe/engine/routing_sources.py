@@ -148,12 +148,14 @@ class RoutingInputs:
 
     def _sampled(self, role: str, *, placement: Placement) -> list[StepSource]:
         """Return the sources of each domain that draw their counts."""
-        what = (self._statistics, self._shape, self._streams.seed)
+        shape, seed = self._shape, self._streams.seed
         specific_frac = self._domain_choice.specific_frac
         samples = [
-            drawn_popularity(*what)[1]
+            drawn_popularity(self._statistics, shape=shape, seed=seed)[1]
             if name is None
-            else domain_sample(*what, domain=name, specific_frac=specific_frac)
+            else domain_sample(
+                self._statistics, shape=shape, seed=seed, domain=name, specific_frac=specific_frac
+            )
             for name in self._names
         ]
         return [
@@ -256,7 +258,7 @@ class RoutingInputs:
         """Long-run share of each expert in the assignments of its layer, shape (L, E)."""
         if self._drift is not None:
             return self._drift.share
-        return drawn_popularity(self._statistics, self._shape, self._streams.seed)[0]
+        return drawn_popularity(self._statistics, shape=self._shape, seed=self._streams.seed)[0]
 
     @cached_property
     def _shares(self) -> NDArray[np.float64]:
@@ -269,7 +271,7 @@ class RoutingInputs:
         if choice is None:
             return None
         return PopularityDrift(
-            drawn_popularity(self._statistics, self._shape, self._streams.seed)[0],
+            drawn_popularity(self._statistics, shape=self._shape, seed=self._streams.seed)[0],
             n_domains=choice.domains,
             domain_sd=choice.domain_sd,
             mix_sd=choice.mix_sd,

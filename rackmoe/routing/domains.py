@@ -109,7 +109,9 @@ class DomainSource:
         source = self._sources[domain]
         if self._followed is not None and rows is not None:
             source = self._followed
-        source.add_to(self._load, tokens_per_rank, phase=phase, rows=rows, row_rank=row_rank)
+        source.add_to(
+            self._load, tokens_per_rank=tokens_per_rank, phase=phase, rows=rows, row_rank=row_rank
+        )
 
     def finish(self) -> StepRouting:
         """Return the routing of the step; its arrays are reused."""

@@ -64,13 +64,15 @@ class StepSource:
         domain: int = 0,  # noqa: ARG002 - all are alike here
     ) -> None:
         """Add tokens to the step; see `RoutingSource.add`."""
-        self.add_to(self.load, tokens_per_rank, phase=phase, rows=rows, row_rank=row_rank)
+        self.add_to(
+            self.load, tokens_per_rank=tokens_per_rank, phase=phase, rows=rows, row_rank=row_rank
+        )
 
     def add_to(
         self,
         load: StepLoad,
-        tokens_per_rank: NDArray[np.int64],
         *,
+        tokens_per_rank: NDArray[np.int64],
         phase: Phase,
         rows: NDArray[np.int64] | None = None,
         row_rank: NDArray[np.int32] | None = None,

@@ -46,7 +46,7 @@ def planned(scenario, step, groups, prompts):
     plan = plan_pool(
         scenario, name="aggregated", routing=RoutingInputs(scenario, streams=Streams(0))
     )
-    plan.law.routing = Recorded(plan.law.routing.placement, step)
+    plan.law.reroute(Recorded(plan.law.routing.placement, step))
     running = RunningSequences(n_groups=_N_GROUPS, block_tokens=1)
     for request, (group, context) in enumerate(groups):
         running.add(request, group=group, context=context, remaining=1, row=0)

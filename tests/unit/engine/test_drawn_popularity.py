@@ -15,9 +15,9 @@ def popular(sample):
 
 
 def test_it_is_drawn_once_and_nobody_writes_to_it():
-    share, sample = drawn_popularity(STATS, SHAPE, 0)
-    assert drawn_popularity(STATS, SHAPE, 0)[0] is share
-    assert (drawn_popularity(STATS, SHAPE, 1)[0] != share).any()
+    share, sample = drawn_popularity(STATS, shape=SHAPE, seed=0)
+    assert drawn_popularity(STATS, shape=SHAPE, seed=0)[0] is share
+    assert (drawn_popularity(STATS, shape=SHAPE, seed=1)[0] != share).any()
     assert not share.flags.writeable
     assert not sample.flags.writeable
     assert np.corrcoef(share.ravel(), popular(sample).ravel())[0, 1] > 0.8
@@ -32,7 +32,9 @@ def test_a_domain_is_known_by_its_name_and_the_seed():
 
 def test_samples_of_two_domains_have_little_in_common():
     counts = [
-        popular(domain_sample(STATS, SHAPE, 0, domain=domain, specific_frac=1.0)).ravel()
+        popular(
+            domain_sample(STATS, shape=SHAPE, seed=0, domain=domain, specific_frac=1.0)
+        ).ravel()
         for domain in ("chat", "code")
     ]
     assert abs(np.corrcoef(*counts)[0, 1]) < 0.3
