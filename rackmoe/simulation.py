@@ -149,7 +149,11 @@ def simulate(scenario: Scenario, *, seed: int = 0, progress: Progress | None = N
         scenario=scenario,
         seed=seed,
         summary=summary,
-        warnings=(*run.warnings, *stability_warnings(requests, window=window)),
+        warnings=(
+            *traffic.warnings,
+            *run.warnings,
+            *stability_warnings(requests, window=window),
+        ),
         provenance=_provenance(scenario, run, traffic),
         window=window,
         run=run,

@@ -202,6 +202,7 @@ def request_trace_summary(table: RequestTable) -> dict[str, Any]:
     return {
         "format": "requests",
         "n_requests": len(table),
+        "n_failed_requests": table.n_skipped,
         "duration_s": duration_s,
         "rate_requests_per_s": gaps_s.size / duration_s if has_gaps else None,
         "gap_cv": float(gaps_s.std() / gaps_s.mean()) if has_gaps else None,

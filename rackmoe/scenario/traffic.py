@@ -43,6 +43,18 @@ class Traffic:
     until_s: float | None
     origin: str
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the figures has to know about the traffic."""
+        n_skipped = self.requests.n_skipped
+        if not n_skipped:
+            return ()
+        warning = (
+            f"workload: {n_skipped:,} requests of the trace have no output; they failed where "
+            "it was recorded, and are left out"
+        )
+        return (warning,)
+
 
 def build_traffic(document: ScenarioDocument, *, streams: Streams) -> Traffic:
     """Return the traffic of a scenario.

@@ -14,6 +14,8 @@ __all__ = ["read_csv_trace"]
 
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d{1,9})?")
 _NS_PER_S = 1e9
+# BurstGPT holds requests that failed: nothing came back (github.com/HPMLL/BurstGPT, README)
+_WITH_FAILURES = "Response tokens"
 
 
 def _clock_times_s(cells: TraceCells) -> NDArray[np.float64]:
@@ -55,7 +57,8 @@ def read_csv_trace(place: str, *, lines: list[str]) -> RequestTable:
     Returns
     -------
     RequestTable
-        Arrivals counted from the first one, a `trace_row` for each row.
+        Arrivals counted from the first one, a `trace_row` for each row. Rows of BurstGPT
+        without response tokens are failed requests; they are skipped and counted.
 
     Raises
     ------
@@ -80,12 +83,29 @@ def read_csv_trace(place: str, *, lines: list[str]) -> RequestTable:
         if len(row) != len(header)
     )
     columns = list(zip(*rows, strict=True))
-    time, inputs, outputs = (columns[header.index(name)] for name in names)
-    cells = TraceCells(place=place, first_line=2, names=names, cells=(time, inputs, outputs))
+    chosen = [columns[header.index(name)] for name in names]
+    kept = np.arange(len(rows))
+    if names[2] == _WITH_FAILURES:
+        kept = np.flatnonzero([not _is_zero(cell) for cell in chosen[2]])
+    if not kept.size:
+        raise TraceError(
+            f"{place}: {names[2]}: 0 in all {len(rows)} rows; expected requests that were "
+            "answered; check its source"
+        )
+    time, inputs, outputs = ([column[row] for row in kept] for column in chosen)
+    cells = TraceCells(
+        place=place, first_line=2, names=names, cells=(time, inputs, outputs), lines=kept + 2
+    )
     input_tokens, output_tokens = cells.tokens(1), cells.tokens(2)
     return RequestTable(
         arrival_s=cells.arrivals_s(_LAYOUTS[names](cells)),
         input_tokens=input_tokens,
         output_tokens=output_tokens,
-        trace_row=np.arange(len(rows), dtype=np.int64),
+        trace_row=kept,
+        n_skipped=len(rows) - kept.size,
     )
+
+
+def _is_zero(cell: str) -> bool:
+    """Return whether a cell is a zero, whatever its form."""
+    return cell.strip(" 0.") == "" and "0" in cell

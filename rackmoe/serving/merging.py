@@ -62,6 +62,7 @@ def merge_applications(tables: Mapping[str, RequestTable]) -> RequestTable:
         application_names=tuple(tables),
         prefixes=None if prefixes is None else prefixes.take(order),
         previous=np.where(before < 0, -1, place[before]),
+        n_skipped=sum(part.n_skipped for part in parts),
     )
 
 

@@ -59,6 +59,8 @@ class RequestTable:
     delay_s : ndarray of shape (n_requests,), optional
         From the end of the turn before to the arrival of this one: tools that run,
         people who think; 0 by default. [s]
+    n_skipped : int, optional
+        Failed requests of the trace that are not among these.
 
     Raises
     ------
@@ -77,6 +79,7 @@ class RequestTable:
     prefixes: PrefixBlocks | None = None
     previous: IntArray = field(default_factory=_nothing)
     delay_s: FloatArray = field(default_factory=lambda: np.zeros(0))
+    n_skipped: int = 0
 
     def __post_init__(self) -> None:
         n_requests = self.arrival_s.size

@@ -29,6 +29,21 @@ def test_a_faster_rate_keeps_the_shape_of_the_traffic(make_document):
     assert "40 requests/s" in fast.origin
 
 
+def test_failed_requests_of_a_trace_are_counted(make_document, tmp_path):
+    path = tmp_path / "burst.csv"
+    path.write_text("Timestamp,Request tokens,Response tokens\n0,5,2\n1,5,0\n2,5,3\n")
+    given = {"arrivals": f"  arrivals: {{trace: {path}}}", "lengths": None}
+    built = traffic(make_document, **given)
+    # four requests of the two that are left
+    assert built.requests.output_tokens.tolist() == [2, 3, 2, 3]
+    (warning,) = built.warnings
+    assert warning.startswith("workload: 1 requests of the trace have no output; they failed")
+    application = f"  applications: {{a: {{arrivals: {{trace: {path}}}, requests: 3}}}}"
+    merged = traffic(make_document, arrivals=application, lengths=None, requests=None)
+    assert merged.warnings == built.warnings
+    assert traffic(make_document).warnings == ()
+
+
 def test_bursts_have_the_asked_variation(make_document):
     built = traffic(
         make_document,

@@ -57,16 +57,36 @@ def test_all_columns_of_burstgpt_are_read_and_time_starts_with_the_first_request
     assert requests.output_tokens.tolist() == [18, 230, 276]
 
 
-def test_failed_requests_of_burstgpt_are_named_all_at_once() -> None:
+def test_failed_requests_of_burstgpt_are_skipped_and_counted() -> None:
     """They have no response tokens; its authors ship files with and without them."""
-    with pytest.raises(TraceError, match=r"a.csv:2: Response tokens: '0'") as error:
-        read(
-            BURSTGPT,
-            "5,1,0,ChatGPT,472,0,472,Conversation log",
-            "6,1,2,ChatGPT,472,9,481,Conversation log",
-            "7,1,0,ChatGPT,99,0,99,API log",
-        )
-    assert len(str(error.value).splitlines()) == 2
+    requests = read(
+        BURSTGPT,
+        "5,1,0,ChatGPT,472,0,472,Conversation log",
+        "6,1,2,ChatGPT,472,9,481,Conversation log",
+        "7,1,0,ChatGPT,99,0.0,99,API log",
+        "9,1,0,ChatGPT,98,3,99,API log",
+    )
+    assert requests.n_skipped == 2
+    assert requests.trace_row.tolist() == [1, 3]
+    assert requests.arrival_s.tolist() == [0, 3]
+    assert requests.output_tokens.tolist() == [9, 3]
+
+
+def test_bad_rows_behind_failed_requests_keep_their_line() -> None:
+    with pytest.raises(TraceError, match=r"a.csv:3: Response tokens: '-1'; expected a whole"):
+        read(BURSTGPT, "5,1,0,ChatGPT,472,0,472,x", "6,1,2,ChatGPT,472,-1,481,x")
+
+
+def test_a_trace_of_failed_requests_only_is_refused() -> None:
+    with pytest.raises(TraceError, match=r"a.csv: Response tokens: 0 in all 1 rows; expected"):
+        read(BURSTGPT, "5,1,0,ChatGPT,472,0,472,Conversation log")
+
+
+@pytest.mark.parametrize("header", [AZURE, PLAIN])
+def test_other_traces_hold_no_failed_requests(header: str) -> None:
+    time = "2023-11-16 23:59:59.9" if header is AZURE else "0"
+    with pytest.raises(TraceError, match=r"a.csv:2: \w+: '0'; expected a whole number of tokens"):
+        read(header, f"{time},5,0")
 
 
 def test_a_missing_column_is_named() -> None:
