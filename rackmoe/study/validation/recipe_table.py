@@ -18,6 +18,7 @@ __all__ = [
     "recipe_cells",
     "recipe_drafts",
     "recipe_frontends",
+    "recipe_redundant_experts",
     "recipe_running",
 ]
 
@@ -42,6 +43,16 @@ _SGLANG_DRAFTS: Final = 2
 # dsr1_fp8_b200_trt_mtp.sh): 1 with data-parallel attention, else 3.
 _DATA_PARALLEL_DRAFTS: Final = 1
 _DRAFTS: Final = 3
+# Routed experts of DeepSeek-R1; "eplb288" in a name is 288 slots, "eplb0" no balancer.
+_EXPERTS: Final = 256
+# --ep-num-redundant-experts of SGLang's engines with DeepEP on GB200 (srt-slurm,
+# recipes/gb200-fp8/1k1k/max-tpt.yaml and gb200-fp4/1k1k/mid-curve.yaml): those that decode, and
+# with FP8 weights those that prefill.
+_DEEPEP_REDUNDANT: Final = 32
+_DEEPEP_WEIGHTS: Final[Mapping[str, frozenset[str]]] = {
+    "decode": frozenset({"fp8", "nvfp4"}),
+    "prefill": frozenset({"fp8"}),
+}
 # --max-running-requests of SGLang's decode engines with drafts, over all attention groups
 # (srt-slurm, recipes/h200/1k1k/bs256-1p6d-dep-mtp.yaml, recipes/b200-fp4/8k1k-mtp.yaml).
 _RUNNING: Final[Mapping[str, int]] = {"hgx_h200": 128, "hgx_b200": 512}
@@ -70,11 +81,14 @@ class Recipe:
         Speculative tokens of a step; 0 without speculation.
     is_data_parallel : bool
         Whether each GPU is an attention group of its own; all share one otherwise.
+    redundant_experts : int
+        Slots for copies of experts.
     """
 
     slots: int
     drafts: int
     is_data_parallel: bool
+    redundant_experts: int
 
 
 def published_recipe(cells: Mapping[str, str]) -> Recipe | None:
@@ -128,6 +142,31 @@ def recipe_drafts(cells: Mapping[str, str]) -> int:
     if cells.get("engine") == "trtllm" and is_spread and _is_random(cells):
         return _DATA_PARALLEL_DRAFTS
     return _DRAFTS
+
+
+def recipe_redundant_experts(cells: Mapping[str, str], *, phase: str) -> int:
+    """Return the copies of experts that the engines of a row have room for.
+
+    Parameters
+    ----------
+    cells : mapping of str to str
+        The cells of a row of measured serving points.
+    phase : str
+        ``prefill`` or ``decode``: whose engines.
+
+    Returns
+    -------
+    int
+        Over all ranks of an engine; 0 where the recipe has none.
+    """
+    recipe = published_recipe(cells)
+    if recipe is not None:
+        return recipe.redundant_experts if phase == "decode" else 0
+    is_deepep = cells.get("engine") == "sglang" and cells.get("hardware") == "gb200_nvl72"
+    is_spread = _number(cells, f"{phase}_attention_dp") > 1
+    if not is_deepep or not is_spread or not _is_split(cells) or not _is_random(cells):
+        return 0
+    return _DEEPEP_REDUNDANT if cells["weights_dtype"] in _DEEPEP_WEIGHTS[phase] else 0
 
 
 def recipe_running(cells: Mapping[str, str]) -> int | None:
@@ -247,6 +286,7 @@ def _recipes() -> dict[tuple[str | bool, ...], Recipe]:
                     slots=int(name["slots"]),
                     drafts=int(name["drafts"]),
                     is_data_parallel=name["kind"] == "dep",
+                    redundant_experts=max(0, int(name["balanced"]) - _EXPERTS),
                 )
                 found[*key, recipe.is_data_parallel] = recipe
     return found

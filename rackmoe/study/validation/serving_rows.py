@@ -21,6 +21,7 @@ from rackmoe.study.validation.recipe_table import (
     recipe_cells,
     recipe_drafts,
     recipe_frontends,
+    recipe_redundant_experts,
     recipe_running,
 )
 from rackmoe.study.validation.row_backends import dated_backend
@@ -180,7 +181,8 @@ def row_document(row: ServingRow) -> ScenarioDocument:
     2.  The GPUs of a replica are ``tp x attention_dp``; where the name of the row's recipe says
         how they share the attention, it decides (`published_recipe`). With ``ep`` above 1,
         whole experts are spread over all of them; otherwise every expert is split over them.
-    3.  Redundant experts are those of the row, or as few as make the experts divide.
+    3.  Redundant experts are those of the row, or of its recipe (`recipe_redundant_experts`),
+        and as few more as make the experts divide.
     4.  The machine has as many racks or nodes as the pools of the row need.
     5.  NVFP4 checkpoints bring an FP8 cache, and so do SGLang's recipes for GPUs with FP4
         units (``kv-cache-dtype: fp8_e4m3`` in NVIDIA's srt-slurm). On GPUs without FP4 units,
@@ -293,7 +295,7 @@ def _pool(row: ServingRow, phase: str) -> dict[str, Any]:
         1 if row.text("mode").endswith("_only") else row.count(f"{phase}_workers", default=1)
     )
     if ep > 1:
-        asked = row.count("redundant_experts")
+        asked = row.count("redundant_experts") or recipe_redundant_experts(row.cells, phase=phase)
         pool["redundant_experts"] = asked + -(n_experts + asked) % ep
     pool["two_batch_overlap"] = row.text("two_batch_overlap") == "yes"
     pool["offloads_weights"] = row.text("mode") == "prefill_only"

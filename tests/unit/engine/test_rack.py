@@ -6,6 +6,7 @@ import simpy
 
 from rackmoe.engine.ledger import NEVER, Ledger
 from rackmoe.engine.rack import Rack
+from rackmoe.engine.router import LeastLoadedRouter
 from rackmoe.records import Pool, State
 from rackmoe.serving.batching import Batcher, BatchLimits, Preempted, PrefillChunk
 
@@ -54,7 +55,9 @@ class Links:
 class World:
     """A rack of noted replicas."""
 
-    def __init__(self, *replicas, inputs, outputs, has_links=True, is_prefilled=False):
+    def __init__(
+        self, *replicas, inputs, outputs, has_links=True, is_prefilled=False, router=None
+    ):
         self.env = simpy.Environment(initial_time=0)
         self.ledger = Ledger(n_input_tokens=np.array(inputs), n_output_tokens=np.array(outputs))
         self.links = Links(self.env) if has_links else None
@@ -65,6 +68,7 @@ class World:
             links=self.links,
             ended=lambda ids: self.ended.extend(ids.tolist()),
             is_prefilled=is_prefilled,
+            router=router,
         )
         self.rack.install(replicas)
 
@@ -298,3 +302,21 @@ def test_what_waits_outside_of_a_pool_is_counted():
     world.rack.refill()
     assert world.rack.n_outside(Pool.PREFILL) == 0
     assert prefill.calls[-1] == ("enqueue", 2, 10, False)
+
+
+def test_a_cache_waits_for_the_replica_of_its_frontend_while_others_pass():
+    class Bound(LeastLoadedRouter):
+        is_binding = True
+
+        def ranked(self, replicas, *, request):
+            return [one for one in replicas if one.index == (2 if request == 2 else 1)]
+
+    prefill = Noted(0, Pool.PREFILL)
+    decoders = [Noted(1, Pool.DECODE, kv_blocks=3), Noted(2, Pool.DECODE, kv_blocks=3)]
+    world = World(prefill, *decoders, inputs=[15] * 3, outputs=[5] * 3, router=Bound())
+    for request in range(3):
+        world.rack.submit(request)
+        world.prompt_done(prefill, request)
+    # the second one waits for decoder 1, which is full; the third one does not wait for it
+    assert [target for _, target, _, _ in world.links.sent] == [1, 2]
+    assert world.rack.n_outside(Pool.DECODE) == 1

@@ -7,6 +7,7 @@ from rackmoe.study.validation.recipe_table import (
     recipe_cells,
     recipe_drafts,
     recipe_frontends,
+    recipe_redundant_experts,
     recipe_running,
 )
 
@@ -41,16 +42,16 @@ WITH_DRAFTS = CELLS | {
 
 def test_the_name_of_a_recipe_says_slots_and_drafts():
     found = published_recipe(CELLS)
-    assert found == Recipe(slots=16, drafts=0, is_data_parallel=False)
+    assert found == Recipe(slots=16, drafts=0, is_data_parallel=False, redundant_experts=0)
     # gb200-fp8/1k1k/mtp/ctx1_gen1_dep16_batch64_eplb0_mtp1
     found = published_recipe(WITH_DRAFTS)
-    assert found == Recipe(slots=64, drafts=1, is_data_parallel=True)
+    assert found == Recipe(slots=64, drafts=1, is_data_parallel=True, redundant_experts=0)
 
 
 def test_the_name_decides_how_attention_is_shared():
     listed = CELLS | {"decode_tp": "1", "decode_attention_dp": "8", "concurrency": "76"}
     found = published_recipe(listed)
-    assert found == Recipe(slots=16, drafts=0, is_data_parallel=False)
+    assert found == Recipe(slots=16, drafts=0, is_data_parallel=False, redundant_experts=0)
 
 
 @pytest.mark.parametrize(
@@ -120,3 +121,35 @@ def test_engines_with_drafts_run_what_their_recipe_allows():
     assert recipe_running(cells | {"mtp": "off"}) is None
     assert recipe_running(cells | {"mode": "agg"}) is None
     assert recipe_running(WITH_DRAFTS) is None
+
+
+def test_a_balancer_with_more_slots_than_experts_has_copies():
+    # gb200-fp4/1k8k/stp/ctx1_gen1_dep32_batch128_eplb288_mtp0
+    cells = CELLS | {
+        "isl": "1024",
+        "osl": "8192",
+        "decode_workers": "1",
+        "decode_tp": "1",
+        "decode_attention_dp": "32",
+        "concurrency": "4096",
+    }
+    assert recipe_redundant_experts(cells, phase="decode") == 32
+    assert recipe_redundant_experts(cells, phase="prefill") == 0
+    assert recipe_redundant_experts(CELLS, phase="decode") == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "phase", "copies"),
+    [
+        ({}, "decode", 32),
+        ({}, "prefill", 0),
+        ({"weights_dtype": "fp8"}, "prefill", 32),
+        ({"decode_attention_dp": "1"}, "decode", 0),
+        ({"hardware": "hgx_b200"}, "decode", 0),
+        ({"mode": "agg"}, "decode", 0),
+        ({"routing": "eplb"}, "decode", 0),
+    ],
+)
+def test_deepep_engines_on_a_rack_have_copies(change, phase, copies):
+    cells = CELLS | {"engine": "sglang", "decode_attention_dp": "32", "prefill_attention_dp": "4"}
+    assert recipe_redundant_experts(cells | change, phase=phase) == copies
