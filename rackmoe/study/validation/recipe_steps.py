@@ -21,9 +21,11 @@ _SGLANG_SPLIT: Final[Mapping[tuple[str, str], int]] = {
     ("hgx_h200", "1024"): 163_840,
     ("hgx_h200", "8192"): 32_768,
 }
-# On a rack 8192 where one group prefills; 131072 over 8 groups with FP8 weights, 65536 over 4
-# with NVFP4 (gb200-fp8/1k1k/max-tpt.yaml, gb200-fp4/1k1k/mid-curve.yaml).
-_SGLANG_SMALL: Final = 8192
+# On a rack 131072 over 8 groups with FP8 weights, 65536 over 4 with NVFP4
+# (gb200-fp8/1k1k/max-tpt.yaml, gb200-fp4/1k1k/mid-curve.yaml); without groups 131072 for each of
+# several engines (gb300-fp4/8k1k/mid_curve.yaml), 8192 for a single one (low-latency.yaml).
+_SGLANG_SINGLE: Final = 8192
+_SGLANG_RACK_ENGINE: Final = 131_072
 _SGLANG_RACK_GROUP: Final = 16_384
 _RACKS: Final = frozenset({"gb200_nvl72", "gb300_nvl72"})
 # max_num_tokens of TensorRT-LLM's context servers (srt-slurm, recipes/trtllm), rounded.
@@ -82,7 +84,9 @@ def _with_drafts(cells: Mapping[str, str], *, n_groups: int, draft_tokens: int) 
 def _sglang(cells: Mapping[str, str], *, is_prefill: bool, tp: int, n_groups: int) -> int | None:
     hardware = cells["hardware"]
     if is_prefill and hardware in _RACKS:
-        return _SGLANG_RACK_GROUP if n_groups > 1 else _SGLANG_SMALL
+        is_single = int(float(cells["prefill_workers"])) == 1
+        whole = _SGLANG_SINGLE if is_single else _SGLANG_RACK_ENGINE
+        return _SGLANG_RACK_GROUP if n_groups > 1 else whole
     if is_prefill:
         shared = _SGLANG_SPLIT.get((hardware, str(int(float(cells["isl"])))))
     else:

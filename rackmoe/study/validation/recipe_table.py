@@ -45,10 +45,11 @@ _DATA_PARALLEL_DRAFTS: Final = 1
 _DRAFTS: Final = 3
 # Routed experts of DeepSeek-R1; "eplb288" in a name is 288 slots, "eplb0" no balancer.
 _EXPERTS: Final = 256
-# --ep-num-redundant-experts of SGLang's engines with DeepEP on GB200 (srt-slurm,
-# recipes/gb200-fp8/1k1k/max-tpt.yaml and gb200-fp4/1k1k/mid-curve.yaml): those that decode, and
-# with FP8 weights those that prefill.
+# --ep-num-redundant-experts of SGLang's engines with DeepEP on racks (srt-slurm,
+# recipes/gb200-fp8/1k1k/max-tpt.yaml, gb200-fp4/1k1k/mid-curve.yaml and their like for GB300):
+# those that decode, and with FP8 weights those that prefill.
 _DEEPEP_REDUNDANT: Final = 32
+_RACKS: Final = frozenset({"gb200_nvl72", "gb300_nvl72"})
 _DEEPEP_WEIGHTS: Final[Mapping[str, frozenset[str]]] = {
     "decode": frozenset({"fp8", "nvfp4"}),
     "prefill": frozenset({"fp8"}),
@@ -58,15 +59,20 @@ _DEEPEP_WEIGHTS: Final[Mapping[str, frozenset[str]]] = {
 _RUNNING: Final[Mapping[str, int]] = {"hgx_h200": 128, "hgx_b200": 512}
 # Frontends of a disaggregated run (srt-slurm, docs, "frontend"): nginx in front of 1 + 9 by
 # default. The recipes of TensorRT-LLM on GB300, H200 and H100, and on B200 with FP8 weights,
-# switch them off (recipes/trtllm/*, enable_multiple_frontends: false).
-_FRONTENDS: Final = 10
-_WITH_FRONTENDS: Final = frozenset(
-    {
-        ("trtllm", "gb200_nvl72", "nvfp4"),
-        ("trtllm", "gb200_nvl72", "fp8"),
-        ("trtllm", "hgx_b200", "nvfp4"),
-    }
-)
+# switch them off (recipes/trtllm/*, enable_multiple_frontends: false); those of SGLang on B200
+# have 1 + 4 (recipes/b200-fp4/8k1k-mtp.yaml).
+_FRONTENDS: Final[Mapping[tuple[str, str, str], int]] = {
+    ("trtllm", "gb200_nvl72", "nvfp4"): 10,
+    ("trtllm", "gb200_nvl72", "fp8"): 10,
+    ("trtllm", "hgx_b200", "nvfp4"): 10,
+    ("sglang", "gb200_nvl72", "nvfp4"): 10,
+    ("sglang", "gb200_nvl72", "fp8"): 10,
+    ("sglang", "gb300_nvl72", "nvfp4"): 10,
+    ("sglang", "gb300_nvl72", "fp8"): 10,
+    ("sglang", "hgx_b200", "nvfp4"): 5,
+    ("sglang", "hgx_h200", "fp8"): 10,
+    ("sglang", "hgx_h100", "fp8"): 10,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +168,7 @@ def recipe_redundant_experts(cells: Mapping[str, str], *, phase: str) -> int:
     recipe = published_recipe(cells)
     if recipe is not None:
         return recipe.redundant_experts if phase == "decode" else 0
-    is_deepep = cells.get("engine") == "sglang" and cells.get("hardware") == "gb200_nvl72"
+    is_deepep = cells.get("engine") == "sglang" and cells.get("hardware") in _RACKS
     is_spread = _number(cells, f"{phase}_attention_dp") > 1
     if not is_deepep or not is_spread or not _is_split(cells) or not _is_random(cells):
         return 0
@@ -200,10 +206,10 @@ def recipe_frontends(cells: Mapping[str, str]) -> int:
     int
         1 unless the recipe is one of srt-slurm's for DeepSeek-R1 that has several.
     """
-    kind = tuple(cells.get(name, "") for name in ("engine", "hardware", "weights_dtype"))
-    if not _is_split(cells) or not _is_random(cells) or kind not in _WITH_FRONTENDS:
+    if not _is_split(cells) or not _is_random(cells):
         return 1
-    return _FRONTENDS
+    kind = cells.get("engine", ""), cells.get("hardware", ""), cells.get("weights_dtype", "")
+    return _FRONTENDS.get(kind, 1)
 
 
 def recipe_cells(rows: Iterable[Mapping[str, str]]) -> tuple[dict[str, str], ...]:

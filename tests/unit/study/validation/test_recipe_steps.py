@@ -11,6 +11,7 @@ CELLS = {
     "hardware": "hgx_b200",
     "weights_dtype": "fp8",
     "isl": "1024",
+    "prefill_workers": "1",
     "concurrency": "32",
 }
 SPLIT = {"mode": "disagg"}
@@ -31,6 +32,7 @@ TRTLLM = {"engine": "trtllm", "weights_dtype": "nvfp4"}
         (SPLIT | {"hardware": "hgx_h200", "isl": "8192.0"}, "prefill", (8, 1), 0, 32_768),
         (RACK, "prefill", (1, 8), 0, 16_384),
         (RACK, "prefill", (4, 1), 0, 8192),
+        (RACK | {"prefill_workers": "6"}, "prefill", (4, 1), 0, 131_072),
         (RACK | TRTLLM, "prefill", (1, 8), 0, 16_384),
         (RACK | TRTLLM, "decode", (1, 32), 3, None),
         (SPLIT | TRTLLM | {"hardware": "hgx_h100"}, "prefill", (1, 16), 0, 2048),
