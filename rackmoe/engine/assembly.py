@@ -315,6 +315,7 @@ def _exchanges(scenario: Scenario, pool: Pool, *, phase: str) -> ReplicaExchange
             hidden=arch.hidden,
             n_layers=arch.n_layers,
             n_moe_layers=len(arch.moe_layers),
+            traffic=PairTraffic.on_machine(None, n_ranks=n_gpus, machine=scenario.machine),
         )
     book = load_collectives(scenario.machine.gpu.name)
     family = _family(scenario, pool, phase=phase, book=book)
@@ -332,14 +333,17 @@ def _exchanges(scenario: Scenario, pool: Pool, *, phase: str) -> ReplicaExchange
         dispatch_bytes(arch.hidden, dtype=dtype)
         for dtype in (scenario.dispatch_dtype, scenario.combine_dtype)
     )
+    exchange = build_exchange(scenario.machine, book=book, choice=choice)
     return DispatchCombine(
-        build_exchange(scenario.machine, book=book, choice=choice),
+        exchange,
         tp=pool.tp,
         reduce_law=_all_reduce(scenario, pool.tp) if pool.tp > 1 else None,
         payload_bytes=(payloads[0], payloads[1]),
         hidden=arch.hidden,
         n_layers=arch.n_layers,
-        traffic=PairTraffic.on_machine(family, n_ranks=n_gpus, machine=scenario.machine),
+        traffic=PairTraffic.on_machine(
+            family, n_ranks=n_gpus, machine=scenario.machine, exchange=exchange
+        ),
     )
 
 

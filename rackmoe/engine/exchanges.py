@@ -117,12 +117,21 @@ class ExpertReduce:
         Width of the hidden vector.
     n_layers, n_moe_layers : int
         Layers of the model.
+    traffic : PairTraffic, optional
+        The GPUs of the replica; all in one scale-up domain if left out.
     """
 
     def __init__(
-        self, law: CollectiveLaw, *, hidden: int, n_layers: int, n_moe_layers: int
+        self,
+        law: CollectiveLaw,
+        *,
+        hidden: int,
+        n_layers: int,
+        n_moe_layers: int,
+        traffic: PairTraffic | None = None,
     ) -> None:
-        self.traffic = PairTraffic(None, n_ranks=law.n_ranks, domain_ranks=law.n_ranks)
+        one = PairTraffic(None, n_ranks=law.n_ranks, domain_ranks=law.n_ranks)
+        self.traffic = traffic or one
         self._law = law
         self._reduce = _GroupReduce(law, row_bytes=hidden * 2.0)
         self._n_layers = n_layers

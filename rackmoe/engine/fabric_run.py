@@ -96,7 +96,7 @@ class FabricRun:
             replica.detail = StepDetail(
                 choice.fidelity, audit_every=choice.audit, n_ranks=plan.pool.n_gpus_per_stage
             )
-            found.append(self._ports_of(replica, plan.pool.n_gpus_per_stage))
+            found.append(self._ports_of(replica, plan))
             replica.watches.append(found[-1])
             replica.watches.append(self._validity)
             if choice.audit:
@@ -168,18 +168,19 @@ class FabricRun:
         )
         return tuple(found)
 
-    def _ports_of(self, replica: Replica, n_gpus: int) -> ReplicaPorts:
+    def _ports_of(self, replica: Replica, plan: PoolPlan) -> ReplicaPorts:
+        n_gpus = plan.pool.n_gpus_per_stage
         gpus = range(replica.first_gpu, replica.first_gpu + n_gpus)
         self.net.own(gpus, replica=replica.index)
         # as the laws see it: a group that fits into a domain is in one
-        spans_domains = n_gpus > self._scenario.machine.scale_up.domain_gpus
+        far_mask = plan.law.far_mask
         is_up = self._scenario.kv_path == "scale_up"
-        is_shared = self.kv is not None and n_gpus > 1 and (is_up or spans_domains)
+        is_shared = self.kv is not None and n_gpus > 1 and (is_up or far_mask is not None)
         return ReplicaPorts(
             self.net,
             replica=replica,
             n_gpus=n_gpus,
-            spans_domains=spans_domains,
+            far_mask=far_mask,
             is_shared=is_shared,
             shipments=self.shipments,
         )

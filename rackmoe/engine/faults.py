@@ -200,6 +200,7 @@ class Faults:
             "compute_tray": int(links.gpu_node[-1]) + 1,
             "nic": links.nic.shape[1],
             "leaf": links.leaf.shape[1],
+            "spine": links.n_links_to_spine.shape[1],
         }
         return n_places.get(kind, links.n_gpus)
 
@@ -233,10 +234,11 @@ def damage_of(faults: Sequence[Fault], *, net: Interconnect, machine: Machine) -
     Notes
     -----
     Traffic is striped over the links that work, so a port keeps the share of
-    its live links: exact to 1 % against planes simulated one by one.
+    its live links: exact to 1 % against planes simulated one by one. Uplinks of a leaf
+    that lead to a failed spine are lost, and the others carry their bytes.
     """
     links = net.links
-    live = links.n_links_to_chip.copy()
+    live, to_spine = links.n_links_to_chip.copy(), links.n_links_to_spine.copy()
     slow = np.ones(links.n_gpus)
     nic, leaf = np.ones(links.nic.shape[1]), np.ones(links.leaf.shape[1])
     is_dead = np.zeros(links.n_gpus, np.bool_)
@@ -249,6 +251,9 @@ def damage_of(faults: Sequence[Fault], *, net: Interconnect, machine: Machine) -
     def lose_leaf(index: int) -> None:
         leaf[index] = 0.0
         nic[links.nic_leaf == index] = 0.0
+
+    def lose_spine(index: int) -> None:
+        to_spine[:, index] = 0
 
     def slow_port(gpu: int, fault: Fault) -> None:
         if fault.fabric == "scale_up":
@@ -269,6 +274,7 @@ def damage_of(faults: Sequence[Fault], *, net: Interconnect, machine: Machine) -
         "compute_tray": lambda at: kill(links.gpu_node == at),
         "nic": lambda at: nic.__setitem__(at, 0.0),
         "leaf": lose_leaf,
+        "spine": lose_spine,
     }
     for fault in faults:
         at = fault.where or 0
@@ -277,10 +283,11 @@ def damage_of(faults: Sequence[Fault], *, net: Interconnect, machine: Machine) -
         else:
             breaks[fault.kind](at)
     nominal = np.maximum(links.n_links_to_chip.sum(axis=1), 1)
+    uplinks = np.maximum(links.n_links_to_spine.sum(axis=1), 1)
     return Damage(
         n_live_links=live,
         scale_up_frac=slow * live.sum(axis=1) / nominal,
         nic_frac=nic,
-        leaf_frac=leaf,
+        leaf_frac=leaf * to_spine.sum(axis=1) / uplinks,
         is_dead=is_dead,
     )

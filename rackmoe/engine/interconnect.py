@@ -99,6 +99,7 @@ class Interconnect:
         self._sampled_bytes = np.zeros(n_links)
         self._sampled_ps = 0
         self._owners: dict[int, tuple[int, int]] = {}
+        self._kept: dict[int, NDArray[np.float64]] = {}
 
     def own(self, gpus: range, *, replica: int) -> None:
         """Note which GPUs a replica has.
@@ -111,6 +112,47 @@ class Interconnect:
             Its number.
         """
         self._owners |= {gpu: (replica, rank) for rank, gpu in enumerate(gpus)}
+
+    def reserve(
+        self, links: NDArray[np.int64], *, bytes_per_s: NDArray[np.float64], replica: int
+    ) -> None:
+        """Keep a part of links from transfers: what the exchanges of a replica carry.
+
+        Parameters
+        ----------
+        links : ndarray of shape (n,)
+            Different links, the same ones at each call of a replica.
+        bytes_per_s : ndarray of shape (n,)
+            What is kept; it replaces what was kept for the replica before. [B/s]
+        replica : int
+            Number of the replica; several can share the uplinks of a leaf.
+        """
+        kept = np.zeros(self._all_links.size)
+        kept[links] = bytes_per_s
+        self._kept[replica] = kept
+        total = sum(one[links] for one in self._kept.values())
+        self.fabric.reserve(links, bytes_per_s=np.asarray(total))
+
+    def kept_for_others(self, links: NDArray[np.int64], *, replica: int) -> NDArray[np.float64]:
+        """Return the part of links that is kept for other replicas.
+
+        Parameters
+        ----------
+        links : ndarray of int
+            Which links.
+        replica : int
+            The one that asks.
+
+        Returns
+        -------
+        ndarray of the shape of `links`
+            Mean rates of their exchanges. [B/s]
+        """
+        found = np.zeros(links.shape)
+        for index, kept in self._kept.items():
+            if index != replica:
+                found += kept[links]
+        return found
 
     def count_collectives(
         self,

@@ -47,6 +47,8 @@ class MachineLinks:
         Scale-up domain and node of each GPU.
     n_links_to_chip : ndarray of shape (n_gpus, n_chips)
         Links from each GPU to each switch chip.
+    n_links_to_spine : ndarray of shape (n_leaves, n_spines)
+        Links from each leaf to each spine.
     """
 
     names: tuple[str, ...]
@@ -60,6 +62,7 @@ class MachineLinks:
     gpu_domain: NDArray[np.int64]
     gpu_node: NDArray[np.int64]
     n_links_to_chip: NDArray[np.int64]
+    n_links_to_spine: NDArray[np.int64]
 
     @classmethod
     def of_machine(cls, machine: Machine, *, n_gpus: int) -> MachineLinks:
@@ -95,12 +98,6 @@ class MachineLinks:
                 )
             numbers[key] = np.arange(first, len(names)).reshape(2, len(nodes))
         leaf_index = {leaf: index for index, leaf in enumerate(leaves)}
-        links_to_chip = np.array(
-            [
-                [graph.edges[g, c]["n_links"] if graph.has_edge(g, c) else 0 for c in chips]
-                for g in gpus
-            ]
-        )
         return cls(
             names=tuple(names),
             capacity_bytes_per_s=np.array(capacities),
@@ -109,7 +106,8 @@ class MachineLinks:
             nic_rail=np.array([graph.nodes[nic]["rail"] for nic in nics], np.int64),
             gpu_domain=np.array([graph.nodes[gpu]["domain"] for gpu in gpus], np.int64),
             gpu_node=np.array([graph.nodes[gpu]["node"] for gpu in gpus], np.int64),
-            n_links_to_chip=links_to_chip,
+            n_links_to_chip=_n_links(graph, gpus, chips),
+            n_links_to_spine=_n_links(graph, leaves, nodes_of_kind(graph, kind=NodeKind.SPINE)),
         )
 
     @property
@@ -271,3 +269,15 @@ def _leaf_of(graph: nx.Graph, nic: str) -> str:
         for _, other, data in graph.edges(nic, data=True)
         if data["kind"] == LinkKind.RAIL
     )
+
+
+def _n_links(graph: nx.Graph, ones: list[str], others: list[str]) -> NDArray[np.int64]:
+    """Return how many links there are between nodes of two kinds."""
+    counts = [
+        [
+            graph.edges[one, other]["n_links"] if graph.has_edge(one, other) else 0
+            for other in others
+        ]
+        for one in ones
+    ]
+    return np.array(counts, np.int64).reshape(len(ones), len(others))

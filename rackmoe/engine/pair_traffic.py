@@ -7,21 +7,36 @@ from numpy.typing import NDArray
 
 from rackmoe.backend.collectives import Family
 from rackmoe.hardware.machine import Machine
-from rackmoe.network.dispatch import PortCopies, family_copies
-from rackmoe.network.paired_exchange import fitted_pairs
+from rackmoe.network.build import MoeExchange
+from rackmoe.network.dispatch import ExchangeLaw, family_copies
+from rackmoe.network.exchange_tiers import ExchangeTier
+from rackmoe.network.link_loads import LinkLoads
+from rackmoe.network.linked_exchange import LinkedExchanges, StepExchanges
+from rackmoe.network.paired_exchange import PairedExchanges, fitted_pairs
 from rackmoe.routing.step import StepRouting
 
 __all__ = ["PairTraffic"]
 
 Floats = NDArray[np.float64]
 
+_Pair = tuple[Floats, Floats]
+
 _DENSE = (None, Family.ALLGATHER_REDUCESCATTER)
+_BY_RAIL = (*_DENSE, Family.DEEPEP_NORMAL)
+"""Kernels that cross domains between GPUs of one rail, and forward over scale-up ports."""
+_MEASURED = (
+    Family.NVLINK_ONE_SIDED,
+    Family.NVLINK_TWO_SIDED,
+    Family.DEEPEP_NORMAL,
+    Family.DEEPEP_LOW_LATENCY,
+    Family.DEEPEP_LOW_LATENCY_RDMA,
+)
 _DENSE_COPIES = 64.0
 """Parts of a dense buffer between two ranks, the packets of `packet` (kind: assumed)."""
 
 
 class PairTraffic:
-    """Copies between the ranks of a group, by family of kernels.
+    """Copies between the ranks of a group, by family of kernels and kind of link.
 
     Parameters
     ----------
@@ -31,24 +46,41 @@ class PairTraffic:
         Ranks of the group.
     domain_ranks : int
         Ranks of a scale-up domain.
-    port_frac : float
-        Time of a copy over a scale-up port, over that of one over the NICs of a rank.
+    near_frac : tuple of two float
+        Time of a copy over a scale-up port, over that of one over the NICs of a rank, at
+        dispatch and at combine.
     """
 
     def __init__(
-        self, family: Family | None, *, n_ranks: int, domain_ranks: int, port_frac: float = 1.0
+        self,
+        family: Family | None,
+        *,
+        n_ranks: int,
+        domain_ranks: int,
+        near_frac: tuple[float, float] = (1.0, 1.0),
     ) -> None:
         self.family = family
         self.n_ranks = n_ranks
         self.n_domains = -(-n_ranks // domain_ranks)
-        self._port_frac = port_frac if self.n_domains > 1 else 1.0
+        self._near_frac = near_frac
         self._apart = 1.0 - np.eye(n_ranks)
         rank = np.arange(n_ranks)
-        self._is_far = rank[:, None] // domain_ranks != rank // domain_ranks
-        self._is_counterpart = self._is_far & (rank[:, None] % domain_ranks == rank % domain_ranks)
+        is_far = rank[:, None] // domain_ranks != rank // domain_ranks
+        is_counterpart = is_far & (rank[:, None] % domain_ranks == rank % domain_ranks)
+        self._far = 1.0 * (is_counterpart if family in _BY_RAIL else is_far)
+        self._near = self._apart if family in _BY_RAIL else self._apart * ~is_far
+        if family is Family.DEEPEP_LOW_LATENCY_RDMA:
+            self._near, self._far = np.zeros_like(self._apart), self._apart
 
     @classmethod
-    def on_machine(cls, family: Family | None, *, n_ranks: int, machine: Machine) -> "PairTraffic":
+    def on_machine(
+        cls,
+        family: Family | None,
+        *,
+        n_ranks: int,
+        machine: Machine,
+        exchange: MoeExchange | None = None,
+    ) -> "PairTraffic":
         """Return the traffic of a group on a machine.
 
         Parameters
@@ -59,25 +91,41 @@ class PairTraffic:
             Ranks of the group.
         machine : Machine
             Its domains and bandwidths.
+        exchange : MoeExchange, optional
+            The laws of the kernels, which know what a copy takes; peaks without them.
         """
         out = machine.scale_out
         nics_bytes_per_s = out.nic_bandwidth_bytes_per_s * out.nics_per_gpu
+        peak = nics_bytes_per_s / machine.scale_up.gpu_bandwidth_bytes_per_s
+        laws = () if exchange is None else (exchange.dispatch, exchange.combine)
+        fracs = [law.near_frac if isinstance(law, ExchangeLaw) else peak for law in laws]
         return cls(
             family,
             n_ranks=n_ranks,
             domain_ranks=machine.scale_up.domain_gpus,
-            port_frac=min(1.0, nics_bytes_per_s / machine.scale_up.gpu_bandwidth_bytes_per_s),
+            near_frac=(fracs[0], fracs[1]) if fracs else (peak, peak),
         )
 
-    def pairs(
-        self, routed: StepRouting, *, sent_by: Callable[[int], StepRouting] | None = None
-    ) -> Floats:
-        """Return what each rank sends to each other at the dispatch of every layer.
+    @property
+    def far_mask(self) -> Floats | None:
+        """Ones where a pair of ranks exchanges over NICs; None for a group in one domain."""
+        return self._far if self.n_domains > 1 else None
+
+    def exchanges(
+        self,
+        routed: StepRouting,
+        *,
+        tier: ExchangeTier | None,
+        sent_by: Callable[[int], StepRouting] | None = None,
+    ) -> StepExchanges | None:
+        """Return the exchanges of a step, as closely as they are to be looked at.
 
         Parameters
         ----------
         routed : StepRouting
             The step; its arrays may be those that `sent_by` uses.
+        tier : ExchangeTier or None
+            None for closed forms that nobody asks about.
         sent_by : callable, optional
             The routing of the tokens of one rank alone, where tokens are followed; without
             it, or for tokens that are not followed, every sender has the same share of what
@@ -85,49 +133,88 @@ class PairTraffic:
 
         Returns
         -------
-        ndarray of shape (n_layers or 1, n_ranks, n_ranks)
-            Copies of the slowest port. Rows and columns have the sums of the step.
+        StepExchanges or None
+            None for a group in one domain that nobody asks about.
         """
-        if self.family in _DENSE or routed.copies_out.shape[1] != self.n_ranks:
-            return _DENSE_COPIES * self._apart[None]
-        kinds = [kind for kind in self._kinds() if kind[2].any()]
-        whole = {name: self._sums(routed, name) for name, _, _ in kinds}
-        shape = (len(routed.copies_out), self.n_ranks, self.n_ranks)
-        followed = {name: np.zeros(shape) for name, _, _ in kinds}
-        if sent_by is not None:
+        if self.n_ranks == 1 or (tier is None and self.n_domains == 1):
+            return None
+        if self.n_domains == 1:
+            pairs = self.pairs(routed, sent_by=sent_by)
+            return PairedExchanges(pairs=pairs[0] + pairs[1], tier=tier or ExchangeTier.PLAN)
+        near, far = self._copies(routed)
+        loads = LinkLoads(
+            near=_own(near),
+            far=_own(far),
+            near_mask=self._near,
+            far_mask=self._far,
+            near_frac=self._near_frac,
+        )
+        return LinkedExchanges(
+            loads=loads,
+            tier=tier or ExchangeTier.PLAN,
+            pairs=None if tier is None else self.pairs(routed, sent_by=sent_by),
+        )
+
+    def pairs(
+        self, routed: StepRouting, *, sent_by: Callable[[int], StepRouting] | None = None
+    ) -> _Pair:
+        """Return what each rank sends to each other at the dispatch of every layer.
+
+        Parameters
+        ----------
+        routed, sent_by : StepRouting and callable
+            As for `exchanges`.
+
+        Returns
+        -------
+        tuple of two ndarray of shape (n_layers, n_ranks, n_ranks)
+            Copies over scale-up ports and over NICs. Rows and columns have the sums of the
+            step.
+        """
+        if self.n_domains == 1 and (self.family in _DENSE or not self._is_routed(routed)):
+            return _DENSE_COPIES * self._apart[None], np.zeros((1, *self._apart.shape))
+        whole = [_own(kind) for kind in self._copies(routed)]
+        masks = self._near, self._far
+        shape = (len(whole[0][0]), self.n_ranks, self.n_ranks)
+        followed = np.zeros((2, *shape))
+        if sent_by is not None and self.family not in _DENSE and self._is_routed(routed):
             for rank in range(self.n_ranks):
-                one = sent_by(rank)
-                for name, seeds in followed.items():
-                    seeds[:, rank] = self._sums(one, name)[1]
-        found = np.zeros(shape)
-        for name, frac, mask in kinds:
-            found += frac * _completed(followed[name] * mask, mask, *whole[name])
-        return found
+                for seeds, kind in zip(followed, self._copies(sent_by(rank)), strict=True):
+                    seeds[:, rank] = kind[1]
+        near, far = (
+            _completed(seeds * mask, mask, *sums) if mask.any() else np.zeros(shape)
+            for seeds, mask, sums in zip(followed, masks, whole, strict=True)
+        )
+        return near, far
 
-    def _kinds(self) -> tuple[tuple[str, float, Floats], ...]:
-        """Return the kinds of ports: time of a copy, and the pairs that use them."""
-        is_one = self.n_domains == 1
-        if self.family is Family.DEEPEP_LOW_LATENCY_RDMA:
-            return (("nic", 1.0, self._apart),)
-        if self.family is Family.DEEPEP_NORMAL:
-            forwards = np.zeros_like(self._apart) if is_one else 1.0 * self._is_counterpart
-            return ("port", self._port_frac, self._apart), ("nic", 1.0, forwards)
-        if self.family is Family.DEEPEP_LOW_LATENCY:
-            near = self._apart * ~self._is_far
-            return ("port", self._port_frac, near), ("nic", 1.0, 1.0 * self._is_far)
-        return (("port", 1.0, self._apart),)
+    def _is_routed(self, routed: StepRouting) -> bool:
+        return int(routed.copies_out.shape[1]) == self.n_ranks
 
-    def _sums(self, routed: StepRouting, name: str) -> tuple[Floats, Floats]:
-        """Return copies out and in by layer and rank, in arrays of their own."""
-        out, into = getattr(self._copies(routed), name)
-        return np.array(out, np.float64), np.array(into, np.float64)
+    def _copies(self, routed: StepRouting) -> tuple[_Pair, _Pair]:
+        """Return copies out and in by layer and rank, over ports and over NICs."""
+        if self.family in _DENSE or not self._is_routed(routed):
+            return self._dense_copies()
+        none = np.zeros_like(routed.copies_out)
+        if self.family in _MEASURED:
+            found = family_copies(self.family, traffic=routed, n_domains=self.n_domains)
+            return found.port or (none, none), found.nic or (none, none)
+        if self.family is Family.NCCL_ALLTOALL and self.n_domains == 1:
+            return (routed.copies_out, routed.copies_in), (none, none)
+        # each copy by itself, over NICs where it leaves the domain
+        far = routed.remote_assignments_out, routed.remote_assignments_in
+        return (routed.assignments_out - far[0], routed.assignments_in - far[1]), far
 
-    def _copies(self, routed: StepRouting) -> PortCopies:
-        if self.family is Family.IDEAL:
-            return PortCopies(port=(routed.assignments_out, routed.assignments_in), nic=None)
-        if self.family is None or self.family is Family.NCCL_ALLTOALL:
-            return PortCopies(port=(routed.copies_out, routed.copies_in), nic=None)
-        return family_copies(self.family, traffic=routed, n_domains=self.n_domains)
+    def _dense_copies(self) -> tuple[_Pair, _Pair]:
+        """Return what rings laid out by rail send: equal parts, around each domain and on."""
+        n_far = self.n_domains - 1
+        ones = np.full((1, self.n_ranks), _DENSE_COPIES)
+        near, far = ones * (self.n_ranks - 1 - n_far), ones * n_far
+        return (near, near), (far, far)
+
+
+def _own(kind: _Pair) -> _Pair:
+    """Return arrays of their own: those of a step may be used again."""
+    return np.array(kind[0], np.float64), np.array(kind[1], np.float64)
 
 
 def _completed(followed: Floats, mask: Floats, out: Floats, into: Floats) -> Floats:

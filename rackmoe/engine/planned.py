@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from rackmoe.engine.step_arrays import mean_parts_s
 from rackmoe.engine.step_clocks import plan_clocks, resume_clocks
 from rackmoe.network.exchange_tiers import ExchangeTier
-from rackmoe.network.paired_exchange import PairedExchanges
+from rackmoe.network.linked_exchange import StepExchanges
 from rackmoe.network.recurrence import LayerTimes, StepPart, StepPlan
 from rackmoe.network.slowdown import Slowdown
 from rackmoe.network.two_batch import TwoBatchPlan
@@ -89,8 +89,9 @@ class PlannedStep:
         Host work that overlaps the GPU, and GPU idle after the step. [s]
     batch : StepBatch
         What it computes.
-    paired : tuple of PairedExchanges
-        Who sends how much to whom, of each of `times`; empty where it was not asked for.
+    paired : tuple of StepExchanges
+        Who sends how much to whom, of each of `times`; empty where it was not asked for
+        and all ranks are in one scale-up domain.
     slowdown : Slowdown or None
         Capacities at its start; None for nominal ones.
     extra_s : float
@@ -104,7 +105,7 @@ class PlannedStep:
     host_step_s: float
     host_gap_s: float
     batch: StepBatch
-    paired: tuple[PairedExchanges, ...] = ()
+    paired: tuple[StepExchanges, ...] = ()
     slowdown: Slowdown | None = None
     extra_s: float = 0.0
 

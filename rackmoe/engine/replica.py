@@ -94,6 +94,7 @@ class Replica:
         self._env, self._ledger, self._steps = env, ledger, steps
         self._hooks = hooks
         self._idle: simpy.Event | None = None
+        self.lasting: Slowdown | None = None
         self._slowdown: Slowdown | None = None
         self._is_asleep = self._is_repeating = False
         self._last_end = NEVER
@@ -179,9 +180,9 @@ class Replica:
         Parameters
         ----------
         slowdown : Slowdown or None
-            Steady factors of compute and ports; None for nominal ones.
+            Steady factors of compute and ports; None for those that last.
         """
-        self._slowdown = slowdown
+        self._slowdown = self.lasting if slowdown is None else slowdown
         self._hurry()
         if self._is_asleep:
             self.process.interrupt("capacity changed")
@@ -265,7 +266,7 @@ class Replica:
             for watch in self.watches:
                 watch.started(plan)
             n_steps = 1
-            if self._slowdown is None and self.stages is None:
+            if self._slowdown is self.lasting and self.stages is None:
                 n_steps = self.memory.n_repeats(batch, batcher=self.batcher)
             if n_steps > 1:
                 n_steps = yield from self._repeat(plan, n_steps)
@@ -276,14 +277,14 @@ class Replica:
     def _plan(self, batch: StepBatch) -> PlannedStep:
         """Plan a step, or take the last plan where it is alike and nothing is slowed down."""
         tier = self.detail.next_tier()
-        if self._slowdown is None and not self.detail.is_audited:
+        if self._slowdown is self.lasting and not self.detail.is_audited:
             known = self.memory.recall(batch)
             if known is not None:
                 return replace(known, batch=batch)
         law, running = self._law, self.batcher.running
         self.memory.begin()
         plan = law.plan(batch, running=running, slowdown=self._slowdown, tier=tier)
-        if self._slowdown is None:
+        if self._slowdown is self.lasting:
             self.memory.keep(plan)
         return plan
 
@@ -344,12 +345,7 @@ class Replica:
         n_gpus = self._law.shape.n_gpus
         before = Slowdown.none(n_gpus) if history is None else history
         after = Slowdown.none(n_gpus) if self._slowdown is None else self._slowdown
-        return before.changed(
-            now_s,
-            compute=after.compute[-1],
-            egress=after.egress[-1],
-            ingress=after.ingress[-1],
-        )
+        return before.then(now_s, after=after)
 
     def _commit(self, batch: StepBatch, plan: PlannedStep, *, start: int, n_steps: int) -> None:
         now = self._last_end = now_ps(self._env)

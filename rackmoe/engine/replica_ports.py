@@ -7,12 +7,14 @@ import simpy
 from numpy.typing import NDArray
 
 from rackmoe.engine.clock import now_ps, to_ps
+from rackmoe.engine.group_links import GroupLinks
 from rackmoe.engine.interconnect import Interconnect
 from rackmoe.engine.planned import PlannedStep
 from rackmoe.engine.ports import Flows
 from rackmoe.engine.replica import Replica
 from rackmoe.engine.shipments import Shipments
 from rackmoe.network.arbitration import Arbitration
+from rackmoe.network.link_state import LinkState
 from rackmoe.network.port_shares import meeting_links
 from rackmoe.network.slowdown import Slowdown
 
@@ -27,7 +29,10 @@ _LEAST_CHANGE_FRAC = 0.01
 _MOST_RESERVED_FRAC = 0.99
 """Transfers keep a little of a port even where exchanges fill it."""
 
-_UP_ROWS = 2
+_WAYS = 2
+_NOMINAL = 1.0 + 1e-9
+_NO_LOAD = 1e-12
+"""Uplinks that nobody uses have a factor of zero."""
 
 
 class ReplicaPorts:
@@ -41,8 +46,8 @@ class ReplicaPorts:
         Whose ports.
     n_gpus : int
         Its GPUs.
-    spans_domains : bool
-        Whether its exchanges use the NICs too.
+    far_mask : ndarray of shape (n_gpus, n_gpus), optional
+        Ones where a pair of ranks exchanges over NICs; None for a replica in one domain.
     is_shared : bool
         Whether transfers may cross the ports of its exchanges.
     shipments : Shipments, optional
@@ -60,33 +65,30 @@ class ReplicaPorts:
         *,
         replica: Replica,
         n_gpus: int,
-        spans_domains: bool,
         is_shared: bool,
+        far_mask: NDArray[np.float64] | None = None,
         shipments: Shipments | None = None,
     ) -> None:
         self.replica = replica
         self.gpus = np.arange(replica.first_gpu, replica.first_gpu + n_gpus)
         self._net = net
-        self.spans_domains = spans_domains
-        up = net.links.scale_up[:, self.gpus]
-        per_gpu = net.links.nics_per_gpu
-        nics = (self.gpus[:, None] * per_gpu + np.arange(per_gpu)).reshape(-1)
-        out = net.links.nic[:, nics]
-        n_up = up.size
-        self._links = np.concatenate((up.reshape(-1), out.reshape(-1)))
-        ranks = np.repeat(np.arange(n_gpus), per_gpu)
-        rows = [(_UP_ROWS + way) * n_gpus + ranks for way in range(2)]
-        self._take = np.concatenate((np.arange(n_up), *rows))
-        self._share_frac = np.concatenate((np.ones(n_up), np.full(out.size, 1.0 / per_gpu)))
-        if not self.spans_domains:
-            self._links, self._take = self._links[:n_up], self._take[:n_up]
-            self._share_frac = self._share_frac[:n_up]
-        self._n_up = n_up
+        self._group = None
+        up = net.links.scale_up[:, self.gpus].reshape(-1)
+        self._links, self._n_up = up, up.size
+        if far_mask is not None:
+            self._group = GroupLinks(net, gpus=self.gpus, far_mask=far_mask)
+            nics = net.links.nic[:, self._group.nics.reshape(-1)].reshape(-1)
+            self._links = np.concatenate((up, nics, self._group.uplinks))
         self._peak = net.peak_bytes_per_s[self._links]
         self._nominal = net.links.capacity_bytes_per_s[self._links]
         self._reserved = np.zeros(self._links.size)
-        self._load_s = np.zeros(2)
         self._factors = np.ones((2, n_gpus))
+        self._state: LinkState | None = None
+        if self._group is not None:
+            self._state = self._nominal_state = self._group.state(n_peers=max(n_gpus - 1, 1))
+            if self._state.tight.size:
+                replica.lasting = Slowdown.steady(n_gpus, links=self._state)
+                replica.slow_down(None)
         self._is_due = False
         self._refreshed_ps = -to_ps(_LEAST_GAP_S)
         self.n_changes = 0
@@ -141,13 +143,14 @@ class ReplicaPorts:
             return
         moved = n_steps * self._on_links(plan.totals.port_bytes)
         busy_s = moved / self._peak
-        if self.spans_domains:
-            # the NIC is what the exchanges of several domains wait for
-            self._load_s += busy_s[: self._n_up].max(), busy_s[self._n_up :].max()
-            exchange_s = plan.exchange_s
-            busy_s[self._n_up :] = n_steps * exchange_s[self._take[self._n_up :] % self.gpus.size]
+        if self._group is None:
+            busy_s = n_steps * np.concatenate((plan.exchange_s,) * _WAYS)
         else:
-            busy_s = n_steps * np.concatenate((plan.exchange_s,) * _UP_ROWS)
+            # a NIC works as long as the exchanges that wait for it
+            n_nics = _WAYS * self._group.nics.size
+            rank = np.tile(np.repeat(np.arange(self.gpus.size), self._group.nics.shape[1]), _WAYS)
+            nics = slice(self._n_up, self._n_up + n_nics)
+            busy_s[nics] = np.where(moved[nics] > 0.0, n_steps * plan.exchange_s[rank], 0.0)
         self._net.count_collectives(
             self._links, n_bytes=moved, busy_s=busy_s, start_ps=start_ps, end_ps=end_ps
         )
@@ -162,24 +165,43 @@ class ReplicaPorts:
     @property
     def is_cut_off(self) -> bool:
         """Whether a rank has no port left over which it could exchange anything."""
-        return self.gpus.size > 1 and not bool(np.isfinite(self._present_factors()).all())
+        if self.gpus.size == 1:
+            return False
+        factors, state = self._present()
+        return not _is_finite(factors, state)
 
     def refresh(self) -> None:
         """Let the replica run at the present capacity of its ports."""
         self._refreshed_ps = now_ps(self._net.env)
-        factors = self._present_factors(self._followed_flows())
-        change = np.abs(factors / self._factors - 1.0)
-        if not np.isfinite(factors).all() or float(change.max()) < _LEAST_CHANGE_FRAC:
+        factors, state = self._present(self._followed_flows())
+        is_same = _is_close(factors, self._factors) and _is_alike(state, self._state)
+        if is_same or not _is_finite(factors, state):
             return
-        self._factors = factors
+        self._factors, self._state = factors, state
         self.n_changes += 1
-        is_nominal = float(factors.max()) <= 1.0 + 1e-9
-        slow = Slowdown.steady(self.gpus.size, egress=factors[0], ingress=factors[1])
+        is_nominal = float(factors.max()) <= _NOMINAL
+        if state is not None:
+            is_nominal = is_nominal and _is_alike(state, self._nominal_state)
+        slow = Slowdown.steady(self.gpus.size, egress=factors[0], ingress=factors[1], links=state)
         self.replica.slow_down(None if is_nominal else slow)
 
     # ------------------------------------------------------------------ internals
     def _on_links(self, port_bytes: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(port_bytes.reshape(-1)[self._take] * self._share_frac)
+        """Return what each link carries of the bytes of all ranks. [B]."""
+        near = port_bytes[:_WAYS].reshape(-1)
+        group = self._group
+        if group is None:
+            return np.asarray(near)
+        # bytes of a failed NIC go over the one that serves for it
+        own, serving = group.nics.reshape(-1), group.serving().reshape(-1)
+        column = np.minimum(np.searchsorted(own, serving), own.size - 1)
+        column = np.where(own[column] == serving, column, np.arange(own.size))
+        far = np.zeros((_WAYS, own.size))
+        for way in range(_WAYS):
+            per_nic = np.repeat(port_bytes[_WAYS + way], group.nics.shape[1])
+            np.add.at(far[way], column, per_nic / group.nics.shape[1])
+        uplinks = group.uplink_bytes(port_bytes[_WAYS], in_bytes=port_bytes[_WAYS + 1])
+        return np.concatenate((near, far.reshape(-1), uplinks))
 
     def _reserve(self, rates: NDArray[np.float64]) -> None:
         change = np.abs(rates - self._reserved) / self._nominal
@@ -187,7 +209,7 @@ class ReplicaPorts:
             return
         self._net.sample()
         self._reserved = rates
-        self._net.fabric.reserve(self._links, bytes_per_s=rates)
+        self._net.reserve(self._links, bytes_per_s=rates, replica=self.replica.index)
 
     def _followed_flows(self) -> Flows | None:
         """Return the transfers if they have to be followed; note where they meet."""
@@ -208,22 +230,22 @@ class ReplicaPorts:
             self._meeting = links
             self.replica.detail.is_escalated = bool(links)
 
-    def _present_factors(self, flows: Flows | None = None) -> NDArray[np.float64]:
-        """Return the slowdown of egress and ingress of each rank."""
-        ports, n_peers = self._net.ports, max(self.gpus.size - 1, 1)
-        both = np.empty((2, self.gpus.size))
-        for way in range(2):
-            up = self._net.links.scale_up[way, self.gpus]
-            both[way] = ports.collective_slowdown(up, n_peers=n_peers, flows=flows)
-            if self.spans_domains:
-                out = ports.nic_slowdown(way, gpus=self.gpus, n_peers=n_peers, flows=flows)
-                # the tier that takes longer decides; NICs as long as nothing was sent
-                up_s, out_s = self._load_s if self._load_s.any() else (0.0, 1.0)
-                with np.errstate(invalid="ignore"):
-                    longest = np.fmax(both[way] * up_s, out * out_s)
-                is_cut = ~np.isfinite(both[way]) | ~np.isfinite(out)
-                both[way] = np.where(is_cut, np.inf, longest / max(up_s, out_s))
-        return both
+    def _present(self, flows: Flows | None = None) -> tuple[NDArray[np.float64], LinkState | None]:
+        """Return the slowdown of the ports of each rank, and the links between domains."""
+        net, n_peers = self._net, max(self.gpus.size - 1, 1)
+        ports = np.stack(
+            [
+                net.ports.collective_slowdown(
+                    net.links.scale_up[way, self.gpus], n_peers=n_peers, flows=flows
+                )
+                for way in range(_WAYS)
+            ]
+        )
+        if self._group is None:
+            return ports, None
+        others = net.kept_for_others(net.links.leaf, replica=self.replica.index)
+        state = self._group.state(n_peers=n_peers, flows=flows, others_bytes_per_s=others)
+        return ports, state
 
     def _changed(self) -> None:
         if self._is_due:
@@ -237,3 +259,30 @@ class ReplicaPorts:
     def _answer(self, _: simpy.Event) -> None:
         self._is_due = False
         self.refresh()
+
+
+def _is_finite(factors: NDArray[np.float64], state: LinkState | None) -> bool:
+    """Return whether nothing that the group needs is dead."""
+    parts = [factors]
+    if state is not None:
+        parts += [state.far_out, state.far_in, state.uplink_frac]
+    return all(bool(np.isfinite(part).all()) for part in parts)
+
+
+def _is_close(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
+    """Return whether factors differ by too little to plan anew."""
+    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+        return False
+    return bool((np.abs(one - other) < _LEAST_CHANGE_FRAC * np.abs(other) + _NO_LOAD).all())
+
+
+def _is_alike(one: LinkState | None, other: LinkState | None) -> bool:
+    """Return whether links between domains differ by too little to plan anew."""
+    if one is None or other is None:
+        return one is other
+    return (
+        bool((one.leaf == other.leaf).all())
+        and _is_close(one.far_out, other.far_out)
+        and _is_close(one.far_in, other.far_in)
+        and _is_close(one.uplink_frac, other.uplink_frac)
+    )

@@ -21,7 +21,7 @@ from rackmoe.engine.step_work import StepWork
 from rackmoe.model.architecture import ModelArchitecture
 from rackmoe.network.exchange_tiers import ExchangeTier
 from rackmoe.network.layer_times import LayerTimes
-from rackmoe.network.paired_exchange import PairedExchanges
+from rackmoe.network.linked_exchange import StepExchanges
 from rackmoe.network.slowdown import Slowdown
 from rackmoe.routing.step import RoutingSource, StepRouting
 from rackmoe.serving.batching import StepBatch
@@ -138,6 +138,11 @@ class StepLaw:
         )
         self.experts = ExpertCounts(routing.placement, layer_ids=tuple(arch.moe_layers))
 
+    @property
+    def far_mask(self) -> NDArray[np.float64] | None:
+        """Ones where a pair of ranks exchanges over NICs; None for a group in one domain."""
+        return self._exchanges.traffic.far_mask
+
     def plan(
         self,
         batch: StepBatch,
@@ -171,11 +176,12 @@ class StepLaw:
         )
         times: list[LayerTimes] = []
         totals: list[StepTotals] = []
-        paired: list[PairedExchanges] = []
+        paired: list[StepExchanges] = []
         for part in parts:
             layer_times, total, routed = self._micro_batch(part)
-            if tier is not None:
-                paired.append(PairedExchanges(pairs=self._pairs(part, routed), tier=tier))
+            exchanges = self._paired(part, routed, tier)
+            if exchanges is not None:
+                paired.append(exchanges)
             if self._n_drafts:
                 layer_times, total = self._with_drafts(part, layer_times, total)
             times.append(layer_times)
@@ -229,12 +235,21 @@ class StepLaw:
         )
         return times, total, routed
 
-    def _pairs(self, part: MicroBatch, routed: StepRouting) -> NDArray[np.float64]:
+    def _paired(
+        self, part: MicroBatch, routed: StepRouting, tier: ExchangeTier | None
+    ) -> StepExchanges | None:
         """Return who sends how much to whom; tokens that are followed say so themselves."""
         is_followed = self.routing.needs_rows and part.batch.has_decode
+<<<<<<< HEAD
         return self._exchanges.traffic.pairs(
             routed,
             sent_by=(lambda rank: self.tokens.route(part, sender=rank)) if is_followed else None,
+=======
+        return self._exchanges.traffic.exchanges(
+            routed,
+            tier=tier,
+            sent_by=(lambda rank: self._route(part, rank)) if is_followed else None,
+>>>>>>> c232c00 (Let exchanges between domains use ports, NICs, leaves and spines link by link)
         )
 
     def _with_drafts(

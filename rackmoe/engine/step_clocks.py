@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from rackmoe.network.exchange_tiers import ExchangeTier
 from rackmoe.network.layer_times import LayerTimes
+from rackmoe.network.link_ends import NO_LINKS, LinkTimes
+from rackmoe.network.linked_exchange import LinkedExchanges, StepExchanges
 from rackmoe.network.paired_exchange import PairedExchanges
 from rackmoe.network.paired_step import paired_step, resume_paired_step
 from rackmoe.network.paired_two_batch import paired_two_batch, resume_paired_two_batch
@@ -17,6 +19,7 @@ from rackmoe.network.two_batch import TwoBatchPlan, resume_two_batch, two_batch_
 __all__ = ["plan_clocks", "resume_clocks"]
 
 Plan = StepPlan | TwoBatchPlan
+_NO_LINKS = (NO_LINKS, NO_LINKS)
 
 
 def plan_clocks(
@@ -24,7 +27,7 @@ def plan_clocks(
     *,
     tails_s: Sequence[NDArray[np.float64]],
     slowdown: Slowdown | None = None,
-    paired: Sequence[PairedExchanges] = (),
+    paired: Sequence[StepExchanges] = (),
 ) -> Plan:
     """Return the clocks of all ranks in a step.
 
@@ -36,7 +39,7 @@ def plan_clocks(
         Work of each after the last layer. [s]
     slowdown : Slowdown, optional
         Steady factors; nominal by default.
-    paired : sequence of PairedExchanges
+    paired : sequence of StepExchanges
         Who sends how much to whom in each, where exchanges are looked at more closely
         than by closed forms.
 
@@ -45,14 +48,14 @@ def plan_clocks(
     StepPlan or TwoBatchPlan
         Of one batch, or of two.
     """
-    is_closed = not paired or paired[0].tier is ExchangeTier.PLAN
+    links = _links(times, paired, slowdown)
     if len(times) == 1:
-        if is_closed:
-            return layered_step(times[0], tail_s=tails_s[0], slowdown=slowdown)
+        if links is not None:
+            return layered_step(times[0], tail_s=tails_s[0], slowdown=slowdown, links=links[0])
         return paired_step(times[0], paired=paired[0], tail_s=tails_s[0], slowdown=slowdown)
     both, tail_s = (times[0], times[1]), np.stack(tails_s)
-    if is_closed:
-        return two_batch_step(both, tail_s=tail_s, slowdown=slowdown)
+    if links is not None:
+        return two_batch_step(both, tail_s=tail_s, slowdown=slowdown, links=links)
     return paired_two_batch(both, paired=(paired[0], paired[1]), tail_s=tail_s, slowdown=slowdown)
 
 
@@ -62,7 +65,7 @@ def resume_clocks(
     plan: Plan,
     slowdown: Slowdown,
     now_s: float,
-    paired: Sequence[PairedExchanges] = (),
+    paired: Sequence[StepExchanges] = (),
 ) -> Plan:
     """Return the clocks after a capacity changed: what is finished is kept.
 
@@ -76,7 +79,7 @@ def resume_clocks(
         Its last change is the one now.
     now_s : float
         Time since the step started. [s]
-    paired : sequence of PairedExchanges
+    paired : sequence of StepExchanges
         As for `plan_clocks`.
 
     Returns
@@ -84,7 +87,9 @@ def resume_clocks(
     StepPlan or TwoBatchPlan
         The rest runs at the new capacities.
     """
-    is_closed = not paired or paired[0].tier is ExchangeTier.PLAN
+    is_closed = all(
+        one.tier is ExchangeTier.PLAN and isinstance(one, PairedExchanges) for one in paired
+    )
     if isinstance(plan, StepPlan):
         if is_closed:
             return resume_step(times[0], plan=plan, slowdown=slowdown, now_s=now_s)
@@ -97,3 +102,32 @@ def resume_clocks(
     return resume_paired_two_batch(
         both, paired=(paired[0], paired[1]), plan=plan, slowdown=slowdown, now_s=now_s
     )
+
+
+def _links(
+    times: Sequence[LayerTimes], paired: Sequence[StepExchanges], slowdown: Slowdown | None
+) -> tuple[tuple[LinkTimes, LinkTimes], ...] | None:
+    """Return the links that closed forms need; None where they are not asked for.
+
+    Groups over several domains have them at steady speeds.
+    """
+    if not paired:
+        return (_NO_LINKS,) * len(times)
+    if paired[0].tier is not ExchangeTier.PLAN:
+        return None
+    found: list[tuple[LinkTimes, LinkTimes]] = []
+    for one, exchanges in zip(times, paired, strict=True):
+        if not isinstance(exchanges, LinkedExchanges) or not one.is_connected:
+            found.append(_NO_LINKS)
+            continue
+        slow = slowdown or Slowdown.none(one.shape[1])
+        dispatch, combine = one.dispatch, one.combine
+        if slow.change_s.size or dispatch is None or combine is None:
+            return None
+        found.append(
+            (
+                exchanges.closed_times(dispatch, slowdown=slow, is_combine=False),
+                exchanges.closed_times(combine, slowdown=slow, is_combine=True),
+            )
+        )
+    return tuple(found)

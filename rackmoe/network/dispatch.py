@@ -179,6 +179,8 @@ class ExchangeLaw:
     ----------
     latency_s : float
         Start-up time. [s]
+    near_frac : float
+        Time of a copy over the scale-up port over that over the NICs.
 
     Raises
     ------
@@ -236,6 +238,7 @@ class ExchangeLaw:
         self._nic_copy_s = payload_bytes / (
             constants.nic_efficiency * ports.nic_bandwidth_bytes_per_s
         )
+        self.near_frac = _copy_time_s(port_s, sm_s) / self._nic_copy_s
         self._n_domains = ports.n_domains
         self._in_network = combine_in_network and self._is_combine
 

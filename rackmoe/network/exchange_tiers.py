@@ -15,10 +15,17 @@ from rackmoe.network.packet import packet_receive_ends_s
 from rackmoe.network.sharing import FlowLinks
 from rackmoe.network.slowdown import Slowdown
 
-__all__ = ["ExchangeTier", "PairExchange", "exchange_ends_s", "stream_ends_s"]
+__all__ = [
+    "BATCH_FRAC",
+    "ExchangeTier",
+    "PairExchange",
+    "exchange_ends_s",
+    "packets_of",
+    "stream_ends_s",
+]
 
 _N_ORDERS, _N_SCRATCH = 3, 7
-_BATCH_FRAC = 0.01
+BATCH_FRAC = 0.01
 """Flows due within this share of the time so far end together: within 1 % of the exact end."""
 
 
@@ -208,28 +215,51 @@ def _flow_ends_s(exchange: PairExchange) -> NDArray[np.float64]:
         size_bytes=size_bytes,
         start_s=exchange.start_s[source],
         weight=size_bytes,
-        batch_frac=_BATCH_FRAC,
+        batch_frac=BATCH_FRAC,
     )
     return _received_s(exchange, destination=destination, arrival_s=finish_s)
 
 
-def _packet_ends_s(exchange: PairExchange) -> NDArray[np.float64]:
-    far_bytes = exchange.far_bytes
-    source, destination = np.nonzero(far_bytes)
-    n_ranks = exchange.start_s.size
-    counts = np.ceil(far_bytes[source, destination] / exchange.copy_bytes).astype(np.int64)
-    sizes_bytes = far_bytes[source, destination] / counts
+def packets_of(
+    payload_bytes: NDArray[np.float64], *, copy_bytes: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Return the packets of an exchange in the order in which their senders send them.
+
+    Copies for all destinations are spread evenly over the tokens; ranks begin each round
+    with another destination, as tokens in random order would.
+
+    Parameters
+    ----------
+    payload_bytes : ndarray of shape (n_ranks, n_ranks)
+        From rank (row) to rank (column). [B]
+    copy_bytes : float
+        Largest packet. [B]
+
+    Returns
+    -------
+    tuple of three ndarray of shape (n_packets,)
+        Source, destination and size. [B]
+    """
+    source, destination = np.nonzero(payload_bytes)
+    counts = np.ceil(payload_bytes[source, destination] / copy_bytes).astype(np.int64)
+    sizes_bytes = payload_bytes[source, destination] / counts
     pair = np.repeat(np.arange(counts.size), counts)
     place = np.arange(pair.size) - np.repeat(np.cumsum(counts) - counts, counts)
-    # copies for all destinations are spread evenly over the tokens; ranks begin each
-    # round with another destination, as tokens in random order would
     turn = (place + 0.5) / counts[pair]
-    shift = (destination - source)[pair] % n_ranks
+    shift = (destination - source)[pair] % len(payload_bytes)
     order = np.lexsort((shift, turn, source[pair]))
+    ordered = pair[order]
+    return source[ordered], destination[ordered], sizes_bytes[ordered]
+
+
+def _packet_ends_s(exchange: PairExchange) -> NDArray[np.float64]:
+    source, destination, sizes_bytes = packets_of(
+        exchange.far_bytes, copy_bytes=exchange.copy_bytes
+    )
     end_s = packet_receive_ends_s(
-        source[pair][order],
-        destination=destination[pair][order],
-        size_bytes=sizes_bytes[pair][order],
+        source,
+        destination=destination,
+        size_bytes=sizes_bytes,
         egress_bytes_per_s=exchange.egress_bytes_per_s,
         ingress_bytes_per_s=exchange.ingress_bytes_per_s,
         start_s=exchange.start_s,

@@ -7,6 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from rackmoe.network.exchange import receive_ends
+from rackmoe.network.link_ends import ALONE_IN, NEAR_IN, LinkTimes, linked_ends
 from rackmoe.network.slowdown import finish_all
 
 __all__ = ["compute_tail", "run_layers", "run_local_layers"]
@@ -15,6 +16,8 @@ __all__ = ["compute_tail", "run_layers", "run_local_layers"]
 @njit(cache=True)
 def _exchange(
     begin_s: NDArray[np.float64],
+    layer: int,
+    links: LinkTimes,
     egress_s: NDArray[np.float64],
     ingress_s: NDArray[np.float64],
     latency_s: float,
@@ -29,6 +32,9 @@ def _exchange(
     parts_s: NDArray[np.float64],
 ) -> None:
     # One exchange; adds own wire time to row 0 and waiting for others to row 1 of parts_s.
+    if len(links.busy_s):
+        _linked_exchange(begin_s, layer, links, latency_s, orders, sent_s, held_s, parts_s)
+        return
     receive_ends(
         begin_s,
         egress_s,
@@ -36,7 +42,7 @@ def _exchange(
         change_s,
         egress_factor,
         ingress_factor,
-        orders,
+        orders[0],
         sent_s,
         held_s,
         scratch,
@@ -50,6 +56,34 @@ def _exchange(
         took_s = held_s[r] - begin_s[r]
         wire_s = max(sent_s[r], received_s[r]) - begin_s[r] + latency_s
         wire_s = min(wire_s, took_s)
+        parts_s[0, r] += wire_s
+        parts_s[1, r] += took_s - wire_s
+
+
+@njit(cache=True)
+def _linked_exchange(
+    begin_s: NDArray[np.float64],
+    layer: int,
+    links: LinkTimes,
+    latency_s: float,
+    orders: NDArray[np.int64],
+    sent_s: NDArray[np.float64],
+    held_s: NDArray[np.float64],
+    parts_s: NDArray[np.float64],
+) -> None:
+    # The same over several kinds of links, at steady speeds.
+    busy_s, free_s = links.busy_s[layer], np.empty(begin_s.size)
+    linked_ends(
+        begin_s, busy_s, links.uplink_s[layer], links.waits, orders, sent_s, held_s, free_s
+    )
+    for r in range(begin_s.size):
+        held_s[r] += latency_s
+    if parts_s.shape[0] == 0:
+        return
+    for r in range(begin_s.size):
+        took_s = held_s[r] - begin_s[r]
+        received_s = max(busy_s[NEAR_IN, r], busy_s[NEAR_IN + 1, r], busy_s[ALONE_IN, r])
+        wire_s = min(max(sent_s[r] - begin_s[r], received_s) + latency_s, took_s)
         parts_s[0, r] += wire_s
         parts_s[1, r] += took_s - wire_s
 
@@ -100,6 +134,7 @@ def run_layers(
     compute_factor: NDArray[np.float64],
     egress_factor: NDArray[np.float64],
     ingress_factor: NDArray[np.float64],
+    links: tuple[LinkTimes, LinkTimes],
     clock_s: NDArray[np.float64],
     clocks_s: NDArray[np.float64],
     layer_end_s: NDArray[np.float64],
@@ -119,6 +154,9 @@ def run_layers(
         Times at which factors change. [s]
     compute_factor, egress_factor, ingress_factor : ndarray of shape (n_changes + 1, n_ranks)
         Slowdown factors.
+    links : tuple of two LinkTimes
+        Dispatch and combine of a group over several domains, at steady speeds; without
+        layers for a group in one domain.
     clock_s : ndarray of shape (n_ranks,)
         Clock of each rank at entry, and at the end on return. [s]
     clocks_s : ndarray of shape (n_layers, n_ranks)
@@ -135,7 +173,7 @@ def run_layers(
     received_s = np.empty(n_ranks)
     held_s = np.empty(n_ranks)
     begin_s = np.empty(n_ranks)
-    dispatch_orders, combine_orders = np.empty((2, 3, n_ranks), np.int64)
+    dispatch_orders, combine_orders = np.empty((2, 2, 3, n_ranks), np.int64)
     dispatch_orders[:] = np.arange(n_ranks)
     combine_orders[:] = np.arange(n_ranks)
     scratch = np.empty((7, n_ranks + change_s.size))
@@ -153,6 +191,8 @@ def run_layers(
         else:
             _exchange(
                 ready_s,
+                layer,
+                links[0],
                 out_s[layer],
                 in_s[layer],
                 latencies_s[0],
@@ -179,6 +219,8 @@ def run_layers(
         if connected:
             _exchange(
                 clock_s,
+                layer,
+                links[1],
                 back_out_s[layer],
                 back_in_s[layer],
                 latencies_s[1],

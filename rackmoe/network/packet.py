@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["packet_receive_ends_s"]
+__all__ = ["packet_chain_ends_s", "packet_receive_ends_s"]
 
 
 def packet_receive_ends_s(
@@ -67,6 +67,75 @@ def packet_receive_ends_s(
     end_s = np.full(n_ranks, -np.inf)
     _receive(order, destination, sizes_bytes, ingress_bytes_per_s, first_bit_s, last_bit_s, end_s)
     return end_s
+
+
+def packet_chain_ends_s(
+    source: NDArray[np.int64],
+    *,
+    destination: NDArray[np.int64],
+    size_bytes: NDArray[np.float64],
+    ports_bytes_per_s: tuple[NDArray[np.float64], NDArray[np.float64]],
+    middle: NDArray[np.int64],
+    middle_bytes_per_s: NDArray[np.float64],
+    start_s: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the same where packets cross further links between their two ports.
+
+    The network stays feed-forward: every link of one stage is passed before any of the
+    next, so that the recursion of `packet_receive_ends_s` runs stage by stage.
+
+    Parameters
+    ----------
+    source, destination : ndarray of shape (n_packets,)
+        Ranks of each packet, in sending order.
+    size_bytes : ndarray of shape (n_packets,)
+        Size of each packet. [B]
+    ports_bytes_per_s : tuple of two ndarray of shape (n_ranks,)
+        Bandwidth of the ports out and in. [B/s]
+    middle : ndarray of shape (n_stages, n_packets)
+        Link of each packet at each stage in between; -1 for none.
+    middle_bytes_per_s : ndarray of shape (n_links,)
+        Bandwidth of these links. [B/s]
+    start_s : ndarray of shape (n_ranks,)
+        When each rank starts to send. [s]
+
+    Returns
+    -------
+    ndarray of shape (n_ranks,)
+        Receive ends; minus infinity for a rank that receives nothing. [s]
+    """
+    first_bit_s, last_bit_s = np.empty((2, source.size))
+    sizes_bytes = np.ascontiguousarray(size_bytes, np.float64)
+    out, into = ports_bytes_per_s
+    _send(source, sizes_bytes, out, np.array(start_s, np.float64), first_bit_s, last_bit_s)
+    for link in middle:
+        order = np.argsort(first_bit_s, kind="stable")
+        free_s = np.full(middle_bytes_per_s.size, -np.inf)
+        _pass_on(order, link, sizes_bytes, middle_bytes_per_s, free_s, first_bit_s, last_bit_s)
+    order = np.argsort(first_bit_s, kind="stable")
+    end_s = np.full(into.size, -np.inf)
+    _receive(order, destination, sizes_bytes, into, first_bit_s, last_bit_s, end_s)
+    return end_s
+
+
+@njit(cache=True)
+def _pass_on(
+    order: NDArray[np.int64],
+    link: NDArray[np.int64],
+    size_bytes: NDArray[np.float64],
+    bytes_per_s: NDArray[np.float64],
+    free_s: NDArray[np.float64],
+    first_bit_s: NDArray[np.float64],
+    last_bit_s: NDArray[np.float64],
+) -> None:
+    # Turn the times at which bits reach a link into those at which they leave it.
+    for i in order:
+        m = link[i]
+        if m >= 0:
+            first_bit_s[i] = max(free_s[m], first_bit_s[i])
+            taken_s = first_bit_s[i] + size_bytes[i] / bytes_per_s[m]
+            last_bit_s[i] = max(taken_s, last_bit_s[i])
+            free_s[m] = last_bit_s[i]
 
 
 @njit(cache=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from rackmoe.network.exchange_tiers import (
 )
 from rackmoe.network.slowdown import Slowdown
 
-__all__ = ["PairedExchanges", "fitted_pairs"]
+__all__ = ["PairedExchanges", "ends_over_changes", "fitted_pairs", "pair_exchange"]
 
 _MOST_PACKETS = 200_000
 """Of one exchange; beyond it, packets are of several copies (kind: assumed; bounds the cost)."""
@@ -101,23 +102,99 @@ class PairedExchanges:
         pairs = self.pairs[min(layer, len(self.pairs) - 1)]
         if is_combine:
             pairs = pairs.T
-        begin_s = float(start_s.min())
-        changes = slowdown.change_s
-        row = int(np.searchsorted(changes, begin_s, side="right"))
 
         def solve(row: int) -> Floats:
             busy_s = egress_s * slowdown.egress[row], ingress_s * slowdown.ingress[row]
             return np.stack(_solve(pairs, start_s, busy_s, self.tier))
 
-        ends_s = solve(row)
-        for at, change_s in enumerate(changes[row:].tolist(), start=row + 1):
-            if change_s >= float(ends_s.max()):
-                break
-            lasts_s = np.maximum(ends_s - begin_s, _LEAST_S)
-            left_frac = np.clip(1.0 - (change_s - begin_s) / lasts_s, 0.0, 1.0)
-            new_s = change_s + left_frac * np.maximum(solve(at) - begin_s, 0.0)
-            ends_s = np.where(left_frac > 0.0, new_s, ends_s)
-        return ends_s[0], ends_s[1]
+        return ends_over_changes(solve, start_s=start_s, change_s=slowdown.change_s)
+
+    def wire_s(
+        self,
+        layer: int,  # noqa: ARG002  linked exchanges need it
+        *,
+        egress_s: Floats,
+        ingress_s: Floats,
+        slowdown: Slowdown,
+        row: int,
+        is_combine: bool = False,  # noqa: ARG002  likewise
+    ) -> tuple[Floats, Floats]:
+        """Return how long the ports of each rank send and receive at present speeds.
+
+        Parameters
+        ----------
+        layer, egress_s, ingress_s, slowdown, is_combine : int, ndarray, Slowdown and bool
+            As for `streams_s`. [s]
+        row : int
+            Which row of the slowdown.
+
+        Returns
+        -------
+        tuple of two ndarray of shape (n_ranks,)
+            Out and in. [s]
+        """
+        return egress_s * slowdown.egress[row], ingress_s * slowdown.ingress[row]
+
+
+def ends_over_changes(
+    solve: Callable[[int], Floats], *, start_s: Floats, change_s: Floats
+) -> tuple[Floats, Floats]:
+    """Return ends of an exchange while speeds change: what is done is kept.
+
+    Parameters
+    ----------
+    solve : callable
+        From a row of the slowdown to ends at its speeds, shape (2, n_ranks). [s]
+    start_s : ndarray of shape (n_ranks,)
+        When each rank starts to send. [s]
+    change_s : ndarray of shape (n_changes,)
+        Times of the changes. [s]
+
+    Returns
+    -------
+    tuple of two ndarray of shape (n_ranks,)
+        When each rank holds everything, and when its send stream is free. [s]
+    """
+    begin_s = float(start_s.min())
+    row = int(np.searchsorted(change_s, begin_s, side="right"))
+    ends_s = solve(row)
+    for at, now_s in enumerate(change_s[row:].tolist(), start=row + 1):
+        if now_s >= float(ends_s.max()):
+            break
+        lasts_s = np.maximum(ends_s - begin_s, _LEAST_S)
+        left_frac = np.clip(1.0 - (now_s - begin_s) / lasts_s, 0.0, 1.0)
+        new_s = now_s + left_frac * np.maximum(solve(at) - begin_s, 0.0)
+        ends_s = np.where(left_frac > 0.0, new_s, ends_s)
+    return ends_s[0], ends_s[1]
+
+
+def pair_exchange(
+    pairs: Floats, *, start_s: Floats, busy_s: tuple[Floats, Floats]
+) -> PairExchange:
+    """Return an exchange whose ports are busy for given times with their pairs.
+
+    Parameters
+    ----------
+    pairs : ndarray of shape (n_ranks, n_ranks)
+        Copies from rank to rank.
+    start_s : ndarray of shape (n_ranks,)
+        When each rank starts to send. [s]
+    busy_s : tuple of two ndarray of shape (n_ranks,)
+        Times out and in. [s]
+
+    Returns
+    -------
+    PairExchange
+        In copies for bytes.
+    """
+    out, into = pairs.sum(axis=1), pairs.sum(axis=0)
+    return PairExchange(
+        payload_bytes=pairs,
+        egress_bytes_per_s=_speed(out, busy_s[0]),
+        ingress_bytes_per_s=_speed(into, busy_s[1]),
+        start_s=start_s,
+        copy_bytes=max(1.0, float(out.sum()) / _MOST_PACKETS),
+    )
 
 
 def _solve(
@@ -128,14 +205,8 @@ def _solve(
     # batched flows look back at the time so far: let it begin with the exchange
     first_s = float(start_s.min())
     since_s = start_s - first_s
-    out, into = pairs.sum(axis=1), pairs.sum(axis=0)
-    exchange = PairExchange(
-        payload_bytes=pairs,
-        egress_bytes_per_s=_speed(out, egress_s),
-        ingress_bytes_per_s=_speed(into, ingress_s),
-        start_s=since_s,
-        copy_bytes=max(1.0, float(out.sum()) / _MOST_PACKETS),
-    )
+    into = pairs.sum(axis=0)
+    exchange = pair_exchange(pairs, start_s=since_s, busy_s=busy_s)
     end_s = exchange_ends_s(exchange, tier=tier)
     # ports can be busy without a pair: passes over own tokens, or data of unknown senders
     sent_s = since_s + egress_s

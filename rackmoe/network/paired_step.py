@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rackmoe.network.layer_times import LayerTimes
-from rackmoe.network.paired_exchange import PairedExchanges
+from rackmoe.network.linked_exchange import StepExchanges
 from rackmoe.network.recurrence import StepPart, StepPlan
 from rackmoe.network.slowdown import Slowdown, finish_all
 
@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 def paired_step(
     times: LayerTimes,
     *,
-    paired: PairedExchanges,
+    paired: StepExchanges,
     tail_s: Floats | None = None,
     slowdown: Slowdown | None = None,
 ) -> StepPlan:
@@ -30,7 +30,7 @@ def paired_step(
     ----------
     times : LayerTimes
         Nominal durations. [s]
-    paired : PairedExchanges
+    paired : StepExchanges
         Who sends how much to whom.
     tail_s : ndarray of shape (n_ranks,), optional
         Work after the last layer. [s]
@@ -58,7 +58,7 @@ def paired_step(
 def resume_paired_step(
     times: LayerTimes,
     *,
-    paired: PairedExchanges,
+    paired: StepExchanges,
     plan: StepPlan,
     slowdown: Slowdown,
     now_s: float,
@@ -69,7 +69,7 @@ def resume_paired_step(
     ----------
     times : LayerTimes
         Nominal durations of the whole step. [s]
-    paired : PairedExchanges
+    paired : StepExchanges
         Who sends how much to whom.
     plan : StepPlan
         The plan of the whole step so far.
@@ -88,7 +88,7 @@ def resume_paired_step(
 
 
 def _from_layer(
-    front: int, times: LayerTimes, paired: PairedExchanges, plan: StepPlan, slow: Slowdown
+    front: int, times: LayerTimes, paired: StepExchanges, plan: StepPlan, slow: Slowdown
 ) -> StepPlan:
     """Return a plan that keeps the layers before `front`."""
     clock_s, layer_end_s = plan.clock_s.copy(), plan.layer_end_s.copy()
@@ -114,7 +114,7 @@ class _Clocks:
     """The clock of each rank on its way through the layers."""
 
     def __init__(
-        self, times: LayerTimes, paired: PairedExchanges, slow: Slowdown, now_s: Floats
+        self, times: LayerTimes, paired: StepExchanges, slow: Slowdown, now_s: Floats
     ) -> None:
         self.now_s = now_s
         self._times = times
@@ -158,7 +158,16 @@ class _Clocks:
         held_s = end_s + ports.latency_s
         # its own wire time at the present speed; the rest is waiting for others
         row = int(np.searchsorted(self._slow.change_s, float(begin_s.min()), side="right"))
-        busy_s = np.maximum(egress_s * self._slow.egress[row], ingress_s * self._slow.ingress[row])
+        busy_s = np.maximum(
+            *self._paired.wire_s(
+                layer,
+                egress_s=egress_s,
+                ingress_s=ingress_s,
+                slowdown=self._slow,
+                row=row,
+                is_combine=is_combine,
+            )
+        )
         took_s = held_s - begin_s
         wire_s = np.minimum(busy_s + ports.latency_s, took_s)
         parts_s[part] += wire_s

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rackmoe.network.layer_times import LayerTimes
-from rackmoe.network.paired_exchange import PairedExchanges
+from rackmoe.network.linked_exchange import StepExchanges
 from rackmoe.network.slowdown import Slowdown, finish_all
 from rackmoe.network.two_batch import TwoBatchPlan
 
@@ -19,7 +19,7 @@ _N_BATCHES = 2
 def paired_two_batch(
     batches: tuple[LayerTimes, LayerTimes],
     *,
-    paired: tuple[PairedExchanges, PairedExchanges],
+    paired: tuple[StepExchanges, StepExchanges],
     tail_s: Floats | None = None,
     slowdown: Slowdown | None = None,
 ) -> TwoBatchPlan:
@@ -29,7 +29,7 @@ def paired_two_batch(
     ----------
     batches : tuple of two LayerTimes
         Nominal durations of each micro-batch. [s]
-    paired : tuple of two PairedExchanges
+    paired : tuple of two StepExchanges
         Who sends how much to whom in each.
     tail_s : ndarray of shape (2, n_ranks), optional
         Work after the last layer. [s]
@@ -58,7 +58,7 @@ def paired_two_batch(
 def resume_paired_two_batch(
     batches: tuple[LayerTimes, LayerTimes],
     *,
-    paired: tuple[PairedExchanges, PairedExchanges],
+    paired: tuple[StepExchanges, StepExchanges],
     plan: TwoBatchPlan,
     slowdown: Slowdown,
     now_s: float,
@@ -69,7 +69,7 @@ def resume_paired_two_batch(
     ----------
     batches : tuple of two LayerTimes
         Nominal durations of the whole step. [s]
-    paired : tuple of two PairedExchanges
+    paired : tuple of two StepExchanges
         Who sends how much to whom in each.
     plan : TwoBatchPlan
         The plan of the whole step so far.
@@ -91,7 +91,7 @@ def resume_paired_two_batch(
 def _from_layer(
     front: int,
     batches: tuple[LayerTimes, LayerTimes],
-    paired: tuple[PairedExchanges, PairedExchanges],
+    paired: tuple[StepExchanges, StepExchanges],
     plan: TwoBatchPlan,
     slow: Slowdown,
 ) -> TwoBatchPlan:
@@ -124,7 +124,7 @@ class _Clocks:
     def __init__(
         self,
         batches: tuple[LayerTimes, LayerTimes],
-        paired: tuple[PairedExchanges, PairedExchanges],
+        paired: tuple[StepExchanges, StepExchanges],
         slow: Slowdown,
         state_s: Floats,
     ) -> None:
@@ -177,7 +177,13 @@ class _Clocks:
             is_combine=is_combine,
         )
         row = int(np.searchsorted(self._slow.change_s, float(begin_s.min()), side="right"))
-        self.busy_s[0] += egress_s * self._slow.egress[row]
-        self.busy_s[1] += ingress_s * self._slow.ingress[row]
+        self.busy_s += self._paired[m].wire_s(
+            layer,
+            egress_s=egress_s,
+            ingress_s=ingress_s,
+            slowdown=self._slow,
+            row=row,
+            is_combine=is_combine,
+        )
         self.state_s[1] = freed_s
         return np.asarray(held_s + ports.latency_s)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rackmoe.errors import ShapeError
 from rackmoe.network.layer_times import ExchangeTimes, LayerTimes
 from rackmoe.network.layers import compute_tail, run_layers, run_local_layers
+from rackmoe.network.link_ends import NO_LINKS, LinkTimes
 from rackmoe.network.slowdown import Slowdown
 
 __all__ = ["ExchangeTimes", "LayerTimes", "StepPart", "StepPlan", "layered_step", "resume_step"]
@@ -71,6 +72,7 @@ def layered_step(
     first_layer: int = 0,
     last_layer: int | None = None,
     with_parts: bool = True,
+    links: tuple[LinkTimes, LinkTimes] = (NO_LINKS, NO_LINKS),
 ) -> StepPlan:
     r"""Return the clocks of all ranks through a step of one batch.
 
@@ -88,6 +90,9 @@ def layered_step(
         Range of layers, the last one excluded; all by default.
     with_parts : bool
         Whether to say where the time went, for about a third more cost.
+    links : tuple of two LinkTimes
+        Dispatch and combine of a group over several domains at the steady factors of the
+        slowdown, of all layers from layer 0 on; none for a group in one domain.
 
     Returns
     -------
@@ -152,6 +157,7 @@ def layered_step(
             slow.compute,
             slow.egress,
             slow.ingress,
+            links,
             end_s,
             clock_s,
             layer_end_s,
@@ -211,6 +217,7 @@ def resume_step(
         slowdown.compute,
         slowdown.egress,
         slowdown.ingress,
+        (NO_LINKS, NO_LINKS),
         end_s,
         clock_s[front:],
         layer_end_s[front:],

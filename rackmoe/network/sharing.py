@@ -95,6 +95,25 @@ class FlowLinks:
         return cls._sorted(start, link, np.ones(link.size), 2 * n_ranks)
 
     @classmethod
+    def of_table(
+        cls, link: NDArray[np.int64], *, crossing_frac: NDArray[np.float64], n_links: int
+    ) -> FlowLinks:
+        """Return the incidence of flows that cross few links each.
+
+        Parameters
+        ----------
+        link : ndarray of shape (n_flows, n_most)
+            Links of each flow; -1 where it has fewer.
+        crossing_frac : ndarray of shape (n_flows, n_most)
+            Shares of the bytes.
+        n_links : int
+            Number of links.
+        """
+        is_there = link >= 0
+        start = np.concatenate(([0], np.cumsum(is_there.sum(axis=1))))
+        return cls._sorted(start, link[is_there], crossing_frac[is_there], n_links)
+
+    @classmethod
     def _sorted(
         cls,
         flow_start: NDArray[np.int64],

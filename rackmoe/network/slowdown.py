@@ -10,6 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from rackmoe.errors import ShapeError
+from rackmoe.network.link_state import LinkState
 
 __all__ = ["Slowdown", "finish_all", "finish_s", "served_s", "served_until_s"]
 
@@ -26,13 +27,18 @@ class Slowdown:
     change_s : ndarray of shape (n_changes,)
         Times of the changes, ascending, on the clock of the step. [s]
     compute, egress, ingress : ndarray of shape (n_changes + 1, n_ranks)
-        Factors before the first change (row 0) and after each change.
+        Factors before the first change (row 0) and after each change; `egress` and
+        `ingress` of the ports that exchanges inside a scale-up domain use.
+    links : tuple of LinkState
+        The links between domains, one for each row; empty where they are nominal, or
+        where the group is in one domain.
     """
 
     change_s: NDArray[np.float64]
     compute: NDArray[np.float64]
     egress: NDArray[np.float64]
     ingress: NDArray[np.float64]
+    links: tuple[LinkState, ...] = ()
 
     @classmethod
     def none(cls, n_ranks: int) -> Slowdown:
@@ -47,6 +53,7 @@ class Slowdown:
         compute: NDArray[np.float64] | float = 1.0,
         egress: NDArray[np.float64] | float = 1.0,
         ingress: NDArray[np.float64] | float = 1.0,
+        links: LinkState | None = None,
     ) -> Slowdown:
         """Return constant factors, given per rank or as one number for all."""
         return cls(
@@ -54,7 +61,18 @@ class Slowdown:
             compute=_row(compute, n_ranks=n_ranks, name="compute"),
             egress=_row(egress, n_ranks=n_ranks, name="egress"),
             ingress=_row(ingress, n_ranks=n_ranks, name="ingress"),
+            links=() if links is None else (links,),
         )
+
+    def link_state(self, row: int) -> LinkState:
+        """Return the links between domains before the first change, or after one.
+
+        Parameters
+        ----------
+        row : int
+            0, or the number of the change.
+        """
+        return self.links[row] if self.links else LinkState.free(self.compute.shape[1])
 
     def changed(
         self,
@@ -63,6 +81,7 @@ class Slowdown:
         compute: NDArray[np.float64] | float | None = None,
         egress: NDArray[np.float64] | float | None = None,
         ingress: NDArray[np.float64] | float | None = None,
+        links: LinkState | None = None,
     ) -> Slowdown:
         """Return the same history with other factors from `at_s` on.
 
@@ -72,6 +91,8 @@ class Slowdown:
             Time of the change on the clock of the step, not before the last one. [s]
         compute, egress, ingress : ndarray of shape (n_ranks,) or float, optional
             New factors; what is not given stays as it was.
+        links : LinkState, optional
+            New links between domains.
         """
         if self.change_s.size and at_s < self.change_s[-1]:
             msg = (
@@ -79,11 +100,35 @@ class Slowdown:
                 f"{self.change_s[-1]} s; give the changes in order"
             )
             raise ShapeError(msg)
+        n_rows = self.change_s.size + 1
+        states = self.links
+        if states or links is not None:
+            before = [self.link_state(row) for row in range(n_rows)]
+            states = (*before, before[-1] if links is None else links)
         return Slowdown(
             change_s=np.append(self.change_s, at_s),
             compute=self._appended(self.compute, compute, "compute"),
             egress=self._appended(self.egress, egress, "egress"),
             ingress=self._appended(self.ingress, ingress, "ingress"),
+            links=states,
+        )
+
+    def then(self, at_s: float, *, after: Slowdown) -> Slowdown:
+        """Return the same history with what holds at the end of another from `at_s` on.
+
+        Parameters
+        ----------
+        at_s : float
+            Time of the change, as for `changed`. [s]
+        after : Slowdown
+            Its last row counts.
+        """
+        return self.changed(
+            at_s,
+            compute=after.compute[-1],
+            egress=after.egress[-1],
+            ingress=after.ingress[-1],
+            links=after.link_state(-1) if self.links or after.links else None,
         )
 
     def since(self, at_s: float) -> Slowdown:
@@ -102,6 +147,7 @@ class Slowdown:
             compute=self.compute[first:],
             egress=self.egress[first:],
             ingress=self.ingress[first:],
+            links=self.links[first:],
         )
 
     @staticmethod

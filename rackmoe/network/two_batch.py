@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from rackmoe.errors import ShapeError
-from rackmoe.network.exchange import busy_ends
 from rackmoe.network.layer_times import LayerTimes
-from rackmoe.network.slowdown import Slowdown, finish_all, finish_s
+from rackmoe.network.link_ends import NO_LINKS, LinkTimes
+from rackmoe.network.slowdown import Slowdown, finish_all
+from rackmoe.network.two_batch_layers import run_two_batches
 
 __all__ = ["NETWORK_BOUND_FRAC", "TwoBatchPlan", "resume_two_batch", "two_batch_step"]
 
@@ -26,6 +26,7 @@ up to 15 % beyond: 0.4 is where 1 % is about to be lost.
 """
 
 _N_BATCHES = 2
+_NO_LINKS = (NO_LINKS, NO_LINKS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +80,7 @@ def two_batch_step(
     slowdown: Slowdown | None = None,
     first_layer: int = 0,
     last_layer: int | None = None,
+    links: tuple[tuple[LinkTimes, LinkTimes], ...] = (_NO_LINKS, _NO_LINKS),
 ) -> TwoBatchPlan:
     r"""Return the clocks of all ranks through a step of two micro-batches.
 
@@ -95,6 +97,8 @@ def two_batch_step(
         Slowdown factors over the step; nominal by default.
     first_layer, last_layer : int
         Range of layers, the last one excluded; all by default.
+    links : tuple of two tuple of two LinkTimes
+        Dispatch and combine of each micro-batch, as for `layered_step`.
 
     Returns
     -------
@@ -143,12 +147,13 @@ def two_batch_step(
     busy_s = np.zeros((2, n_ranks))
     overlaps = np.zeros(n_ranks, np.int64)
     first, second = (batch.rows(first=first_layer, last=last) for batch in batches)
-    _run_two_batches(
+    run_two_batches(
         tuple(zip(first, second, strict=True)),
         np.array([batch.latencies_s for batch in batches]),
         (batches[0].overlap_shared, batches[0].is_connected),
         slow.change_s,
         (slow.compute, slow.egress, slow.ingress),
+        (links[0], links[1]),
         state_s,
         clocks_s,
         busy_s,
@@ -220,129 +225,3 @@ def resume_two_batch(
         port_busy_frac=rest.port_busy_frac,
         overlaps=rest.overlaps,
     )
-
-
-@njit(cache=True)
-def _exchange(
-    ready_s: NDArray[np.float64],
-    egress_s: NDArray[np.float64],
-    ingress_s: NDArray[np.float64],
-    latency_s: float,
-    change_s: NDArray[np.float64],
-    egress_factor: NDArray[np.float64],
-    ingress_factor: NDArray[np.float64],
-    orders: NDArray[np.int64],
-    scratch: NDArray[np.float64],
-    port_s: NDArray[np.float64],
-    busy_s: NDArray[np.float64],
-    overlaps: NDArray[np.int64],
-    arrived_s: NDArray[np.float64],
-) -> None:
-    n_ranks = ready_s.size
-    begin_s = np.empty(n_ranks)
-    for r in range(n_ranks):
-        begin_s[r] = max(ready_s[r], port_s[r])
-        if ready_s[r] < port_s[r]:
-            overlaps[r] += 1
-    send_end_s = np.empty(n_ranks)
-    finish_all(begin_s, egress_s, change_s, egress_factor, send_end_s)
-    sent_s, floor_s = -np.inf, np.inf
-    for r in range(n_ranks):
-        sent_s = max(sent_s, send_end_s[r])
-        floor_s = min(floor_s, send_end_s[r])
-    busy_ends(
-        begin_s,
-        send_end_s,
-        egress_s,
-        ingress_s,
-        change_s,
-        egress_factor,
-        ingress_factor,
-        orders,
-        floor_s,
-        arrived_s,
-        scratch,
-    )
-    taken_s = -np.inf
-    for r in range(n_ranks):
-        taken_s = max(taken_s, arrived_s[r])
-    for r in range(n_ranks):
-        busy_s[0, r] += send_end_s[r] - begin_s[r]
-        received_s = finish_s(begin_s[r], ingress_s[r], change_s, ingress_factor, r)
-        busy_s[1, r] += received_s - begin_s[r]
-        port_s[r] = max(send_end_s[r], taken_s)
-        arrived_s[r] = max(arrived_s[r], sent_s) + latency_s
-
-
-@njit(cache=True)
-def _run_two_batches(
-    times_s: tuple[tuple[NDArray[np.float64], NDArray[np.float64]], ...],
-    latency_s: NDArray[np.float64],
-    modes: tuple[bool, bool],
-    change_s: NDArray[np.float64],
-    factors: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
-    state_s: NDArray[np.float64],
-    clocks_s: NDArray[np.float64],
-    busy_s: NDArray[np.float64],
-    overlaps: NDArray[np.int64],
-) -> None:
-    pre_s, shared_s, expert_s, out_s, in_s, back_out_s, back_in_s = times_s
-    compute_factor, egress_factor, ingress_factor = factors
-    overlap_shared, connected = modes
-    n_layers, _, n_ranks = clocks_s.shape
-    compute_s, port_s = state_s[0], state_s[1]
-    arrived_s = np.empty((2, n_ranks))
-    orders = np.empty((3, n_ranks), np.int64)
-    orders[:] = np.arange(n_ranks)
-    scratch = np.empty((7, n_ranks + change_s.size))
-    for layer in range(n_layers):
-        while change_s.size and change_s[0] <= compute_s.min():
-            change_s = change_s[1:]
-            compute_factor = compute_factor[1:]
-            egress_factor = egress_factor[1:]
-            ingress_factor = ingress_factor[1:]
-        for m in range(2):
-            np.maximum(compute_s, state_s[2 + m], compute_s)
-            finish_all(compute_s, pre_s[m][layer], change_s, compute_factor, compute_s)
-            arrived_s[m] = compute_s
-            if connected:
-                _exchange(
-                    compute_s,
-                    out_s[m][layer],
-                    in_s[m][layer],
-                    latency_s[m, 0],
-                    change_s,
-                    egress_factor,
-                    ingress_factor,
-                    orders,
-                    scratch,
-                    port_s,
-                    busy_s,
-                    overlaps,
-                    arrived_s[m],
-                )
-            if overlap_shared:
-                finish_all(compute_s, shared_s[m][layer], change_s, compute_factor, compute_s)
-        for m in range(2):
-            np.maximum(compute_s, arrived_s[m], compute_s)
-            if not overlap_shared:
-                finish_all(compute_s, shared_s[m][layer], change_s, compute_factor, compute_s)
-            finish_all(compute_s, expert_s[m][layer], change_s, compute_factor, compute_s)
-            state_s[2 + m] = compute_s
-            if connected:
-                _exchange(
-                    compute_s,
-                    back_out_s[m][layer],
-                    back_in_s[m][layer],
-                    latency_s[m, 1],
-                    change_s,
-                    egress_factor,
-                    ingress_factor,
-                    orders,
-                    scratch,
-                    port_s,
-                    busy_s,
-                    overlaps,
-                    state_s[2 + m],
-                )
-        clocks_s[layer] = state_s

@@ -17,10 +17,11 @@ FaultKind = Literal[
     "compute_tray",
     "nic",
     "leaf",
+    "spine",
     "slow_link",
 ]
 
-_WITH_RATE = ("gpu", "compute_tray", "nic", "leaf")
+_WITH_RATE = ("gpu", "compute_tray", "nic", "leaf", "spine")
 
 
 class Fault(Document):
@@ -30,7 +31,7 @@ class Fault(Document):
     ----------
     kind : str
         ``link`` (one scale-up link of a GPU), ``plane`` (a switch chip), ``switch_tray``,
-        ``gpu``, ``compute_tray`` (a node), ``nic``, ``leaf``, or ``slow_link`` (the
+        ``gpu``, ``compute_tray`` (a node), ``nic``, ``leaf``, ``spine``, or ``slow_link`` (the
         scale-up port of a GPU, or its NICs, at a part of the bandwidth).
     at_s : float or None
         When it fails; absent for failures at random, by the mean times between
@@ -39,7 +40,7 @@ class Fault(Document):
         Until it is repaired; the repair time of the profile if absent. [s]
     where : int or None
         Number of the GPU (``link``, ``gpu``, ``slow_link``), switch chip, switch tray,
-        node, NIC or leaf in the machine, from 0; drawn for failures at random.
+        node, NIC, leaf or spine in the machine, from 0; drawn for failures at random.
     fabric : str
         Port of a ``slow_link``: ``scale_up`` or ``scale_out``.
     factor : float

@@ -67,3 +67,11 @@ def test_a_place_that_is_not_there_is_refused():
     )
     with pytest.raises(ConfigError, match=r"faults\.0\.where: 72; expected a gpu"):
         faults.start([Fault(kind="gpu", at_s=1.0, where=72)])
+
+
+def test_a_spine_takes_its_share_of_the_uplinks_and_no_nic():
+    left = damage("spine", where=2)
+    # 18 uplinks of each leaf over nine spines
+    assert left.leaf_frac.tolist() == pytest.approx([16 / 18] * 4)
+    assert left.nic_frac.min() == 1.0
+    assert damage("spine", "leaf").leaf_frac[0] == 0.0

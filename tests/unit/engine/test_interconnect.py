@@ -124,3 +124,14 @@ def test_the_hottest_ports_come_first_and_are_ten_at_most():
     assert [one.name for one in hottest] == [f"scale_up {port}" for port in range(11, 1, -1)]
     assert hottest[0].mean_utilization_frac == 0.11
     assert hottest[0].p99_utilization_frac == 0.22
+
+
+def test_replicas_that_share_a_link_keep_the_sum_of_their_rates():
+    net = interconnect()
+    links = net.links.leaf[:, 0]
+    net.reserve(links, bytes_per_s=np.array([3.0, 1.0]), replica=0)
+    net.reserve(links, bytes_per_s=np.array([2.0, 2.0]), replica=1)
+    assert net.fabric.reserved_on(links).tolist() == [5.0, 3.0]
+    assert net.kept_for_others(links, replica=0).tolist() == [2.0, 2.0]
+    net.reserve(links, bytes_per_s=np.zeros(2), replica=1)
+    assert net.fabric.reserved_on(links).tolist() == [3.0, 1.0]

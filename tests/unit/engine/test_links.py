@@ -111,3 +111,9 @@ def test_paths_between_impossible_gpus_are_refused(hgx, source, destination):
 def test_scale_up_does_not_leave_its_domain(hgx):
     with pytest.raises(TopologyError, match="use the scale-out path"):
         hgx.scale_up_path(0, destination=8)
+
+
+def test_uplinks_are_dealt_over_the_spines(hgx):
+    machine = load_machine("hgx_h200")
+    assert hgx.n_links_to_spine.shape == (8, machine.scale_out.unit_spines)
+    assert hgx.n_links_to_spine.sum(axis=1).tolist() == [machine.scale_out.leaf_uplinks] * 8

@@ -6,6 +6,9 @@ import pytest
 from rackmoe.backend.collectives import Family
 from rackmoe.engine.pair_traffic import PairTraffic
 from rackmoe.hardware.profile import load_machine
+from rackmoe.network.exchange_tiers import ExchangeTier
+from rackmoe.network.linked_exchange import LinkedExchanges
+from rackmoe.network.paired_exchange import PairedExchanges
 from rackmoe.routing.load import StepLoad
 from rackmoe.routing.parts import ReplayPart
 from rackmoe.routing.placement import contiguous
@@ -25,15 +28,16 @@ def routed(**sums):
 
 def test_every_sender_has_the_same_share_where_tokens_are_not_followed():
     traffic = PairTraffic(Family.NVLINK_ONE_SIDED, n_ranks=N_RANKS, domain_ranks=72)
-    pairs = traffic.pairs(routed(copies_out=6.0, copies_in=6.0))
-    assert pairs[0] == pytest.approx(EQUAL)
+    near, far = traffic.pairs(routed(copies_out=6.0, copies_in=6.0))
+    assert near[0] == pytest.approx(EQUAL)
+    assert not far.any()
 
 
 def test_copies_per_assignment_are_counted_by_family():
     step = routed(copies_out=6, copies_in=6, assignments_out=12, assignments_in=12)
     for family, factor in ((Family.NVLINK_TWO_SIDED, 1), (Family.IDEAL, 2)):
         pairs = PairTraffic(family, n_ranks=N_RANKS, domain_ranks=72).pairs(step)
-        assert pairs[0] == pytest.approx(factor * EQUAL)
+        assert pairs[0][0] == pytest.approx(factor * EQUAL)
 
 
 def test_low_latency_kernels_take_nics_between_domains_and_ports_inside():
@@ -43,27 +47,51 @@ def test_low_latency_kernels_take_nics_between_domains_and_ports_inside():
         remote_assignments_out=8.0,
         remote_assignments_in=8.0,
     )
-    traffic = PairTraffic(
-        Family.DEEPEP_LOW_LATENCY, n_ranks=N_RANKS, domain_ranks=2, port_frac=0.25
-    )
-    pairs = traffic.pairs(step)[0]
-    assert pairs[0] == pytest.approx([0.0, 0.25 * 4.0, 4.0, 4.0])
+    traffic = PairTraffic(Family.DEEPEP_LOW_LATENCY, n_ranks=N_RANKS, domain_ranks=2)
+    near, far = traffic.pairs(step)
+    assert near[0, 0] == pytest.approx([0.0, 4.0, 0.0, 0.0])
+    assert far[0, 0] == pytest.approx([0.0, 0.0, 4.0, 4.0])
 
 
 def test_normal_kernels_send_once_to_a_domain_and_forward_there():
     step = routed(copies_out=6.0, copies_in=6.0, node_copies_out=3.0, node_copies_in=3.0)
-    traffic = PairTraffic(Family.DEEPEP_NORMAL, n_ranks=N_RANKS, domain_ranks=2, port_frac=0.5)
-    pairs = traffic.pairs(step)[0]
+    traffic = PairTraffic(Family.DEEPEP_NORMAL, n_ranks=N_RANKS, domain_ranks=2)
+    near, far = traffic.pairs(step)
+    assert near[0, 0] == pytest.approx([0.0, 2.0, 2.0, 2.0])
     # its own counterpart of the other domain is rank 2
-    assert pairs[0] == pytest.approx([0.0, 1.0, 1.0 + 3.0, 1.0])
+    assert far[0, 0] == pytest.approx([0.0, 0.0, 3.0, 0.0])
 
 
 @pytest.mark.parametrize("family", [None, Family.ALLGATHER_REDUCESCATTER])
 def test_dense_collectives_load_all_pairs_alike(family):
-    pairs = PairTraffic(family, n_ranks=N_RANKS, domain_ranks=2).pairs(routed())
+    pairs, none = PairTraffic(family, n_ranks=N_RANKS, domain_ranks=72).pairs(routed())
     assert pairs.shape == (1, N_RANKS, N_RANKS)
     assert len(set(pairs[pairs > 0].tolist())) == 1
     assert np.diagonal(pairs[0]).tolist() == [0.0] * N_RANKS
+    assert not none.any()
+
+
+def test_dense_collectives_go_around_each_domain_and_on_by_rail():
+    near, far = PairTraffic(None, n_ranks=N_RANKS, domain_ranks=2).pairs(routed())
+    assert (far[0] > 0).tolist() == np.roll(np.eye(N_RANKS, dtype=bool), 2, axis=1).tolist()
+    # three parts of a ring over four ranks, one of them to the other domain
+    assert near[0].sum() == pytest.approx(2 * far[0].sum())
+
+
+def test_only_groups_over_several_domains_have_links_of_their_own():
+    one = PairTraffic(Family.DEEPEP_LOW_LATENCY, n_ranks=N_RANKS, domain_ranks=4)
+    two = PairTraffic(Family.DEEPEP_LOW_LATENCY, n_ranks=N_RANKS, domain_ranks=2)
+    step = routed(assignments_out=3.0, assignments_in=3.0, remote_assignments_out=1.0)
+    assert one.far_mask is None
+    assert one.exchanges(step, tier=None) is None
+    assert isinstance(one.exchanges(step, tier=ExchangeTier.FLOW), PairedExchanges)
+    closed = two.exchanges(step, tier=None)
+    assert isinstance(closed, LinkedExchanges)
+    assert closed.tier is ExchangeTier.PLAN
+    assert closed.pairs is None
+    assert closed.loads.near[0][0].tolist() == [2.0] * N_RANKS
+    # NICs reach the ranks of the other domain
+    assert two.far_mask[0].tolist() == [0.0, 0.0, 1.0, 1.0]
 
 
 def replay():
@@ -99,7 +127,7 @@ def test_followed_tokens_say_themselves_where_they_go():
 
     traffic = PairTraffic(Family.NVLINK_ONE_SIDED, n_ranks=N_RANKS, domain_ranks=72)
     whole = route(np.ones(20, bool))
-    pairs = traffic.pairs(whole, sent_by=lambda rank: route(sender == rank))
+    pairs, _ = traffic.pairs(whole, sent_by=lambda rank: route(sender == rank))
     assert pairs == pytest.approx(expected)
 
 
@@ -107,5 +135,5 @@ def test_a_machine_says_how_much_faster_its_ports_are_than_its_nics():
     traffic = PairTraffic.on_machine(
         Family.DEEPEP_LOW_LATENCY, n_ranks=16, machine=load_machine("hgx_h200")
     )
-    assert traffic._port_frac == pytest.approx(50.0 / 450.0)
+    assert traffic._near_frac == pytest.approx((50.0 / 450.0,) * 2)
     assert traffic.n_ranks == 16

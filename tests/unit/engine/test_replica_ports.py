@@ -19,7 +19,8 @@ PEAK_BYTES_PER_S = 1e9
 class Slowed:
     """A replica on GPUs 2 and 3 that notes at which capacities it runs."""
 
-    first_gpu = 2
+    index, first_gpu = 0, 2
+    lasting = None
 
     def __init__(self):
         self.slowdowns = []
@@ -42,12 +43,13 @@ def interconnect():
 
 
 def ports_of(*, spans_domains=False, is_shared=True):
+    """Ports of ranks as in one domain, or as if each rank were in a domain of its own."""
     net = interconnect()
     own = ReplicaPorts(
         net,
         replica=Slowed(),
         n_gpus=2,
-        spans_domains=spans_domains,
+        far_mask=1.0 - np.eye(2) if spans_domains else None,
         is_shared=is_shared,
     )
     return own, net
@@ -111,10 +113,13 @@ def test_a_replica_over_several_domains_uses_its_nics_too():
     own, net = ports_of(spans_domains=True)
     own.ended(step(1e8), start_ps=0, end_ps=to_ps(2.0), n_steps=1)
     frame = written(net)
-    assert frame["tier"].tolist() == ["scale_up"] * 2 + ["scale_out"] * 2
-    assert frame["sent_bytes"].tolist() == pytest.approx([1e8] * 4)
-    # a port works as long as its bytes take, a NIC as long as the exchanges
-    assert frame["busy_s"].tolist() == pytest.approx([0.1, 0.1, 0.2, 0.3])
+    assert frame["tier"].tolist() == ["scale_up"] * 2 + ["scale_out"] * 2 + ["leaf"] * 2
+    # two NICs on rails of their own: what one sends goes up at its leaf and down at the other
+    assert frame["sent_bytes"].tolist() == pytest.approx([1e8] * 6)
+    assert frame["received_bytes"].tolist() == pytest.approx([1e8] * 6)
+    # a port and a leaf work as long as their bytes take, a NIC as long as the exchanges
+    leaf_s = 1e8 / (32 * 50e9)
+    assert frame["busy_s"].tolist() == pytest.approx([0.1, 0.1, 0.2, 0.3, leaf_s, leaf_s])
 
 
 def test_a_lost_switch_chip_slows_all_ranks_until_it_is_repaired():

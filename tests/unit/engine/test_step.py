@@ -10,6 +10,7 @@ import pytest
 from strategies import write_model
 
 from rackmoe.backend.profile import load_backend
+from rackmoe.engine.pair_traffic import PairTraffic
 from rackmoe.engine.step import ReplicaShape, StepLaw, StepSchedule
 from rackmoe.model.config import load_model
 from rackmoe.model.costs import Work
@@ -86,6 +87,8 @@ class Laws:
 
 class Exchanges:
     """No reductions, no exchanges, unless told."""
+
+    traffic = PairTraffic(None, n_ranks=1, domain_ranks=1)
 
     def __init__(self, times=(None, None), reduce_s=0.0):
         self._times, self._reduce_s = times, reduce_s

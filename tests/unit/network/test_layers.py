@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from rackmoe.network.layers import compute_tail, run_layers, run_local_layers
+from rackmoe.network.link_ends import NO_LINKS
 from rackmoe.network.reference import layered_clocks_s
 from rackmoe.network.slowdown import Slowdown
 
@@ -28,6 +29,7 @@ def test_kernel_equals_its_numpy_twin(random_times, n_ranks, overlap_shared):
         slow.compute,
         slow.egress,
         slow.ingress,
+        (NO_LINKS, NO_LINKS),
         clock_s,
         clocks_s,
         layer_end_s,
@@ -53,7 +55,8 @@ def test_ranks_that_exchange_nothing_take_the_same_steps_by_the_short_kernel(
         rows = times.rows(first=0, last=4)
         if kernel is run_layers:
             steady = (slow.change_s, slow.compute, slow.egress, slow.ingress)
-            kernel(rows, (0.0, 0.0), times.overlap_shared, False, *steady, *out)  # noqa: FBT003
+            links = (NO_LINKS, NO_LINKS)
+            kernel(rows, (0.0, 0.0), times.overlap_shared, False, *steady, links, *out)  # noqa: FBT003
         else:
             kernel(*rows[:3], slow.compute[0], *out)
         results.append(out)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rackmoe.network import reference
-from rackmoe.network.packet import packet_receive_ends_s
+from rackmoe.network.packet import packet_chain_ends_s, packet_receive_ends_s
 
 
 def ends(pairs, size, egress, ingress, start=None):
@@ -64,3 +64,49 @@ def test_kernel_equals_its_numpy_twin(data, n_packets):
         source, destination=destination, size_bytes=size_bytes, **ports
     )
     assert result == pytest.approx(expected, rel=1e-12)
+
+
+def chain(source, destination, middle, *, middle_rate, size=1.0, rate=1.0, n_ranks=2):
+    ports = np.full(n_ranks, rate)
+    return packet_chain_ends_s(
+        np.array(source),
+        destination=np.array(destination),
+        size_bytes=np.full(len(source), size),
+        ports_bytes_per_s=(ports, ports),
+        middle=np.array(middle),
+        middle_bytes_per_s=np.array(middle_rate),
+        start_s=np.zeros(n_ranks),
+    )
+
+
+def test_packets_cut_through_a_link_in_between_that_is_as_fast():
+    assert chain([0, 0], [1, 1], [[0, 0]], middle_rate=[1.0])[1] == 2.0
+
+
+def test_packets_queue_at_a_slow_link_in_between():
+    # four packets at half of the speed, the last one read by its port while it comes
+    assert chain([0] * 4, [1] * 4, [[0] * 4], middle_rate=[0.5])[1] == 8.0
+
+
+def test_packets_of_two_sources_share_a_link_in_between():
+    ends_s = chain([0, 1], [2, 3], [[0, 0], [1, -1]], middle_rate=[1.0, 1.0], n_ranks=4)
+    assert ends_s[2:].tolist() == [1.0, 2.0]
+
+
+def test_packets_without_a_link_in_between_only_take_their_ports():
+    rng = np.random.default_rng(0)
+    source, shift = rng.integers(0, 4, 50), rng.integers(1, 4, 50)
+    ports = rng.uniform(1.0, 2.0, (2, 4))
+    known = {"destination": (source + shift) % 4, "size_bytes": np.ones(50)}
+    expected = packet_receive_ends_s(
+        source, egress_bytes_per_s=ports[0], ingress_bytes_per_s=ports[1], **known
+    )
+    found = packet_chain_ends_s(
+        source,
+        ports_bytes_per_s=(ports[0], ports[1]),
+        middle=np.full((2, 50), -1),
+        middle_bytes_per_s=np.ones(1),
+        start_s=np.zeros(4),
+        **known,
+    )
+    assert found.tolist() == expected.tolist()

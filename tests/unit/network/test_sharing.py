@@ -93,3 +93,16 @@ def test_kernel_equals_its_numpy_twin(paths, capacity, weight):
 def test_paths_without_links_or_shares_are_refused(paths, crossing_frac):
     with pytest.raises(ShapeError, match="expected one share per link and at least one link"):
         FlowLinks.of_paths(paths, n_links=2, crossing_frac=crossing_frac)
+
+
+def test_a_table_of_links_is_as_paths():
+    paths = [[0, 2], [1], [2, 1]]
+    frac = [[1.0, 0.5], [1.0], [0.25, 1.0]]
+    expected = FlowLinks.of_paths(paths, n_links=3, crossing_frac=frac)
+    found = FlowLinks.of_table(
+        np.array([[0, 2], [1, -1], [2, 1]]),
+        crossing_frac=np.array([[1.0, 0.5], [1.0, 9.0], [0.25, 1.0]]),
+        n_links=3,
+    )
+    for name in ("flow_start", "link", "crossing_frac", "link_start", "flow"):
+        assert getattr(found, name).tolist() == getattr(expected, name).tolist()

@@ -1,11 +1,14 @@
 """Piecewise constant speed: when work is done."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rackmoe.errors import ShapeError
+from rackmoe.network.link_state import LinkState
 from rackmoe.network.reference import work_ends_s
 from rackmoe.network.slowdown import Slowdown, finish_all, finish_s, served_s, served_until_s
 
@@ -68,3 +71,15 @@ def test_a_change_before_the_last_one_is_refused():
 def test_a_rank_without_capacity_is_refused(factor):
     with pytest.raises(ShapeError, match="expected finite positive factors"):
         Slowdown.steady(2, ingress=factor)
+
+
+def test_links_between_domains_change_with_the_factors():
+    tight = replace(LinkState.free(2), far_out=np.array([1.0, 4.0]))
+    slow = Slowdown.none(2).changed(1.0, egress=2.0).changed(2.0, links=tight).changed(3.0)
+    assert [slow.link_state(row).far_out[1] for row in range(4)] == [1.0, 1.0, 4.0, 4.0]
+    assert slow.since(2.0).links == (tight, tight)
+    after = Slowdown.none(2).then(1.0, after=slow)
+    assert after.links == (LinkState.free(2), tight)
+    assert after.egress[-1].tolist() == [2.0, 2.0]
+    assert Slowdown.none(2).changed(1.0).links == ()
+    assert Slowdown.none(2).link_state(0) is LinkState.free(2)
