@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from rackmoe.network.exchange_tiers import ExchangeTier
 from rackmoe.network.layer_times import LayerTimes
-from rackmoe.network.link_ends import NO_LINKS, LinkTimes
-from rackmoe.network.linked_exchange import LinkedExchanges, StepExchanges
+from rackmoe.network.linked_exchange import StepExchanges
 from rackmoe.network.paired_exchange import PairedExchanges
 from rackmoe.network.paired_step import paired_step, resume_paired_step
 from rackmoe.network.paired_two_batch import paired_two_batch, resume_paired_two_batch
@@ -19,7 +18,6 @@ from rackmoe.network.two_batch import TwoBatchPlan, resume_two_batch, two_batch_
 __all__ = ["plan_clocks", "resume_clocks"]
 
 Plan = StepPlan | TwoBatchPlan
-_NO_LINKS = (NO_LINKS, NO_LINKS)
 
 
 def plan_clocks(
@@ -48,14 +46,14 @@ def plan_clocks(
     StepPlan or TwoBatchPlan
         Of one batch, or of two.
     """
-    links = _links(times, paired, slowdown)
+    is_closed = _is_closed(paired)
     if len(times) == 1:
-        if links is not None:
-            return layered_step(times[0], tail_s=tails_s[0], slowdown=slowdown, links=links[0])
+        if is_closed:
+            return layered_step(times[0], tail_s=tails_s[0], slowdown=slowdown)
         return paired_step(times[0], paired=paired[0], tail_s=tails_s[0], slowdown=slowdown)
     both, tail_s = (times[0], times[1]), np.stack(tails_s)
-    if links is not None:
-        return two_batch_step(both, tail_s=tail_s, slowdown=slowdown, links=links)
+    if is_closed:
+        return two_batch_step(both, tail_s=tail_s, slowdown=slowdown)
     return paired_two_batch(both, paired=(paired[0], paired[1]), tail_s=tail_s, slowdown=slowdown)
 
 
@@ -87,9 +85,7 @@ def resume_clocks(
     StepPlan or TwoBatchPlan
         The rest runs at the new capacities.
     """
-    is_closed = all(
-        one.tier is ExchangeTier.PLAN and isinstance(one, PairedExchanges) for one in paired
-    )
+    is_closed = _is_closed(paired)
     if isinstance(plan, StepPlan):
         if is_closed:
             return resume_step(times[0], plan=plan, slowdown=slowdown, now_s=now_s)
@@ -104,30 +100,8 @@ def resume_clocks(
     )
 
 
-def _links(
-    times: Sequence[LayerTimes], paired: Sequence[StepExchanges], slowdown: Slowdown | None
-) -> tuple[tuple[LinkTimes, LinkTimes], ...] | None:
-    """Return the links that closed forms need; None where they are not asked for.
-
-    Groups over several domains have them at steady speeds.
-    """
-    if not paired:
-        return (_NO_LINKS,) * len(times)
-    if paired[0].tier is not ExchangeTier.PLAN:
-        return None
-    found: list[tuple[LinkTimes, LinkTimes]] = []
-    for one, exchanges in zip(times, paired, strict=True):
-        if not isinstance(exchanges, LinkedExchanges) or not one.is_connected:
-            found.append(_NO_LINKS)
-            continue
-        slow = slowdown or Slowdown.none(one.shape[1])
-        dispatch, combine = one.dispatch, one.combine
-        if slow.change_s.size or dispatch is None or combine is None:
-            return None
-        found.append(
-            (
-                exchanges.closed_times(dispatch, slowdown=slow, is_combine=False),
-                exchanges.closed_times(combine, slowdown=slow, is_combine=True),
-            )
-        )
-    return tuple(found)
+def _is_closed(paired: Sequence[StepExchanges]) -> bool:
+    """Return whether the ports of ranks are all that counts, by closed form."""
+    return all(
+        one.tier is ExchangeTier.PLAN and isinstance(one, PairedExchanges) for one in paired
+    )

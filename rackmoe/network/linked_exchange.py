@@ -8,8 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rackmoe.network.exchange_tiers import ExchangeTier, exchange_ends_s
-from rackmoe.network.layer_times import ExchangeTimes
-from rackmoe.network.link_ends import ALONE_IN, NEAR_IN, NEAR_OUT, LinkTimes, linked_ends
+from rackmoe.network.layer_times import ExchangeTimes, LayerTimes
+from rackmoe.network.link_ends import (
+    ALONE_IN,
+    NEAR_IN,
+    NEAR_OUT,
+    NO_LINKS,
+    LinkTimes,
+    linked_ends,
+)
 from rackmoe.network.link_loads import LinkBusy, LinkLoads
 from rackmoe.network.link_paths import Uplinks, far_ends_s
 from rackmoe.network.link_state import LinkState
@@ -61,30 +68,43 @@ class LinkedExchanges:
     tier: ExchangeTier
     pairs: tuple[Floats, Floats] | None = None
 
-    def closed_times(
-        self, exchange: ExchangeTimes, *, slowdown: Slowdown, is_combine: bool
-    ) -> LinkTimes:
-        """Return what the closed forms need of the exchanges of all layers, at steady speeds.
+    def closed_links(
+        self, times: LayerTimes, *, slowdown: Slowdown, first_layer: int = 0
+    ) -> tuple[LinkTimes, LinkTimes]:
+        """Return what compiled closed forms need of the exchanges of a step, at steady speeds.
 
         Parameters
         ----------
-        exchange : ExchangeTimes
-            What the law of the kernel says of each layer and rank.
+        times : LayerTimes
+            What the laws of the kernels say of each layer and rank. [s]
         slowdown : Slowdown
             Its first row counts.
-        is_combine : bool
-            Whether copies go back to their owners.
+        first_layer : int
+            Where to begin.
 
         Returns
         -------
-        LinkTimes
-            For `rackmoe.network.recurrence.layered_step`.
+        tuple of two LinkTimes
+            Dispatch and combine, for `rackmoe.network.recurrence.layered_step`.
         """
-        layers = np.arange(len(exchange.egress_s))
+        if times.dispatch is None or times.combine is None:
+            return NO_LINKS, NO_LINKS
+        dispatch, combine = (
+            self._closed_times(
+                one, slowdown=slowdown, first_layer=first_layer, is_combine=one is times.combine
+            )
+            for one in (times.dispatch, times.combine)
+        )
+        return dispatch, combine
+
+    def _closed_times(
+        self, exchange: ExchangeTimes, *, slowdown: Slowdown, first_layer: int, is_combine: bool
+    ) -> LinkTimes:
+        layers = np.arange(first_layer, len(exchange.egress_s))
         nominal = self.loads.busy(
             layers,
-            egress_s=exchange.egress_s,
-            ingress_s=exchange.ingress_s,
+            egress_s=exchange.egress_s[first_layer:],
+            ingress_s=exchange.ingress_s[first_layer:],
             is_combine=is_combine,
         )
         state = slowdown.link_state(0)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from rackmoe.network.exchange_tiers import ExchangeTier
 from rackmoe.network.layer_times import LayerTimes
-from rackmoe.network.linked_exchange import StepExchanges
-from rackmoe.network.recurrence import StepPart, StepPlan
+from rackmoe.network.linked_exchange import LinkedExchanges, StepExchanges
+from rackmoe.network.recurrence import StepPart, StepPlan, layered_step
 from rackmoe.network.slowdown import Slowdown, finish_all
 
 __all__ = ["paired_step", "resume_paired_step"]
@@ -94,10 +95,20 @@ def _from_layer(
     clock_s, layer_end_s = plan.clock_s.copy(), plan.layer_end_s.copy()
     parts_s = np.zeros((len(StepPart), plan.start_s.size))
     step = _Clocks(times, paired, slow, plan.clock_s[front - 1] if front else plan.start_s)
-    for layer in range(front, times.shape[0]):
-        step.run_layer(layer, parts_s)
-        clock_s[layer] = step.now_s
-        layer_end_s[layer] = step.now_s.max()
+    layer = front
+    while layer < times.shape[0]:
+        run = _steady_layers(layer, times, paired, step.now_s, slow)
+        if run is None:
+            step.run_layer(layer, parts_s)
+            last = layer + 1
+            clock_s[layer] = step.now_s
+        else:
+            last = layer + len(run.clock_s)
+            clock_s[layer:last] = run.clock_s
+            parts_s += run.parts_s
+            step.now_s = run.clock_s[-1]
+        layer_end_s[layer:last] = clock_s[layer:last].max(axis=1)
+        layer = last
     end_s = step.work(step.now_s, plan.tail_s)
     parts_s[StepPart.TAIL] += end_s - step.now_s
     return StepPlan(
@@ -107,6 +118,30 @@ def _from_layer(
         tail_s=plan.tail_s,
         end_s=end_s,
         parts_s=parts_s,
+    )
+
+
+def _steady_layers(
+    layer: int, times: LayerTimes, paired: StepExchanges, now_s: Floats, slow: Slowdown
+) -> StepPlan | None:
+    """Return the layers that closed forms can do at once: all that end before the next change."""
+    if not isinstance(paired, LinkedExchanges) or paired.tier is not ExchangeTier.PLAN:
+        return None
+    steady, until_s = slow.steady_at(float(now_s.min()))
+    links = paired.closed_links(times, slowdown=steady, first_layer=layer)
+    run = layered_step(times, start_s=now_s, slowdown=steady, first_layer=layer, links=links)
+    n_whole = int(np.searchsorted(run.layer_end_s, until_s, side="right"))
+    if n_whole == len(run.layer_end_s):
+        return run
+    if n_whole == 0:
+        return None
+    return layered_step(
+        times,
+        start_s=now_s,
+        slowdown=steady,
+        first_layer=layer,
+        last_layer=layer + n_whole,
+        links=links,
     )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from rackmoe.network.exchange_tiers import ExchangeTier
 from rackmoe.network.layer_times import LayerTimes
-from rackmoe.network.linked_exchange import StepExchanges
+from rackmoe.network.linked_exchange import LinkedExchanges, StepExchanges
 from rackmoe.network.slowdown import Slowdown, finish_all
-from rackmoe.network.two_batch import TwoBatchPlan
+from rackmoe.network.two_batch import TwoBatchPlan, two_batch_step
 
 __all__ = ["paired_two_batch", "resume_paired_two_batch"]
 
@@ -99,10 +100,15 @@ def _from_layer(
     clocks_s, layer_end_s = plan.clocks_s.copy(), plan.layer_end_s.copy()
     entry_s = plan.clocks_s[front - 1] if front else plan.start_s
     step = _Clocks(batches, paired, slow, entry_s.copy())
-    for layer in range(front, len(clocks_s)):
-        step.run_layer(layer)
-        clocks_s[layer] = step.state_s
-        layer_end_s[layer] = step.state_s[2:].max()
+    layer = front
+    while layer < len(clocks_s):
+        last = layer + step.run_steady_layers(layer, clocks_s)
+        if last == layer:
+            step.run_layer(layer)
+            last = layer + 1
+            clocks_s[layer] = step.state_s
+        layer_end_s[layer:last] = clocks_s[layer:last, 2:].max(axis=(1, 2))
+        layer = last
     end_s = step.state_s[0]
     for batch in range(_N_BATCHES):
         end_s = step.work(np.maximum(end_s, step.state_s[2 + batch]), plan.tail_s[batch])
@@ -141,6 +147,41 @@ class _Clocks:
         end_s = np.empty(begin_s.size)
         finish_all(begin_s, work_s, self._slow.change_s, self._slow.compute, end_s)
         return end_s
+
+    def run_steady_layers(self, layer: int, clocks_s: Floats) -> int:
+        """Go through the layers that closed forms can do at once; return their number.
+
+        These are all that end before the next change. [s].
+        """
+        first, second = self._paired
+        if not isinstance(first, LinkedExchanges) or not isinstance(second, LinkedExchanges):
+            return 0
+        if first.tier is not ExchangeTier.PLAN:
+            return 0
+        steady, until_s = self._slow.steady_at(float(self.state_s[0].min()))
+        links = tuple(
+            one.closed_links(times, slowdown=steady, first_layer=layer)
+            for one, times in zip((first, second), self._batches, strict=True)
+        )
+        ends_s = two_batch_step(
+            self._batches, start_s=self.state_s, slowdown=steady, first_layer=layer, links=links
+        ).layer_end_s
+        n_whole = int(np.searchsorted(ends_s, until_s, side="right"))
+        if n_whole:
+            run = two_batch_step(
+                self._batches,
+                start_s=self.state_s,
+                slowdown=steady,
+                first_layer=layer,
+                last_layer=layer + n_whole,
+                links=links,
+            )
+            clocks_s[layer : layer + n_whole] = run.clocks_s
+            took_s = run.end_s.max() - run.start_s.min()
+            self.busy_s += run.port_busy_frac * took_s
+            self.overlaps += run.overlaps
+            self.state_s = run.clocks_s[-1].copy()
+        return n_whole
 
     def run_layer(self, layer: int) -> None:
         """Go through one layer in the order pre(0), pre(1), expert(0), expert(1)."""

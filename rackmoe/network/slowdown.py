@@ -74,6 +74,31 @@ class Slowdown:
         """
         return self.links[row] if self.links else LinkState.free(self.compute.shape[1])
 
+    def steady_at(self, at_s: float) -> tuple[Slowdown, float]:
+        """Return the constant factors of an instant, and until when they hold.
+
+        Parameters
+        ----------
+        at_s : float
+            Time on the clock of the step. [s]
+
+        Returns
+        -------
+        tuple of (Slowdown, float)
+            The time of the next change; infinite without any. [s]
+        """
+        row = int(np.searchsorted(self.change_s, at_s, side="right"))
+        until_s = float(self.change_s[row]) if row < self.change_s.size else np.inf
+        here = slice(row, row + 1)
+        found = Slowdown(
+            change_s=self.change_s[:0],
+            compute=self.compute[here],
+            egress=self.egress[here],
+            ingress=self.ingress[here],
+            links=self.links[here],
+        )
+        return found, until_s
+
     def changed(
         self,
         at_s: float,

@@ -9,12 +9,11 @@ from linked_cases import make_linked, rails, rank_times_s, under
 
 from rackmoe.network.exchange_tiers import ExchangeTier
 from rackmoe.network.layer_times import LayerTimes
-from rackmoe.network.paired_step import paired_step
-from rackmoe.network.paired_two_batch import paired_two_batch
+from rackmoe.network.paired_step import paired_step, resume_paired_step
+from rackmoe.network.paired_two_batch import paired_two_batch, resume_paired_two_batch
 from rackmoe.network.recurrence import layered_step
 from rackmoe.network.slowdown import Slowdown
 from rackmoe.network.traffic import PortTimes
-from rackmoe.network.two_batch import two_batch_step
 
 MEDIAN, WORST = 0.01, 0.05
 
@@ -112,23 +111,56 @@ def layer_times(linked, *, n_layers):
     )
 
 
+def one_by_one(monkeypatch):
+    """Let steps look at each exchange by itself, instead of compiled runs of layers."""
+    monkeypatch.setattr("rackmoe.network.paired_step._steady_layers", lambda *_: None)
+    monkeypatch.setattr("rackmoe.network.paired_two_batch._Clocks.run_steady_layers", lambda *_: 0)
+
+
 @pytest.mark.parametrize("per_leaf", [None, 1])
-def test_compiled_steps_are_as_their_exchanges_one_by_one(per_leaf):
-    linked = replace(make_linked(16, zipf=0.6, n_layers=3), pairs=None)
-    times, slow = layer_times(linked, n_layers=3), under(16, per_leaf=per_leaf)
-    links = tuple(
-        linked.closed_times(one, slowdown=slow, is_combine=one is times.combine)
-        for one in (times.dispatch, times.combine)
+@pytest.mark.parametrize("changes", [(), (0.3, 0.6)])
+def test_compiled_steps_are_as_their_exchanges_one_by_one(monkeypatch, per_leaf, changes):
+    linked = replace(make_linked(16, zipf=0.6, n_layers=6), pairs=None)
+    times, slow = layer_times(linked, n_layers=6), under(16, per_leaf=per_leaf)
+    span_s = paired_step(times, paired=linked, slowdown=slow).end_s.max()
+    for frac in changes:
+        slow = slow.changed(frac * span_s, egress=10.0, links=rails(16, per_leaf=1.5))
+    tail_s = np.linspace(0.0, 50.0, 16)
+
+    def steps():
+        one = paired_step(times, paired=linked, slowdown=slow, tail_s=tail_s)
+        two = paired_two_batch((times, times), paired=(linked, linked), slowdown=slow)
+        return one, two
+
+    (one, two) = steps()
+    one_by_one(monkeypatch)
+    expected = steps()
+    assert one.clock_s == pytest.approx(expected[0].clock_s, rel=1e-12)
+    assert one.end_s == pytest.approx(expected[0].end_s, rel=1e-12)
+    assert one.layer_end_s == pytest.approx(expected[0].layer_end_s, rel=1e-12)
+    assert one.parts_s == pytest.approx(expected[0].parts_s, rel=1e-9, abs=1e-6)
+    assert two.clocks_s == pytest.approx(expected[1].clocks_s, rel=1e-12)
+    assert two.port_busy_frac == pytest.approx(expected[1].port_busy_frac, rel=1e-9)
+    assert two.overlaps.tolist() == expected[1].overlaps.tolist()
+
+
+@pytest.mark.parametrize("n_batches", [1, 2])
+def test_a_change_plans_the_rest_anew_as_if_it_had_been_known(n_batches):
+    linked = replace(make_linked(16, zipf=0.6, n_layers=6), pairs=None)
+    times = layer_times(linked, n_layers=6)
+    steps, resumes = (
+        (paired_step, resume_paired_step)
+        if n_batches == 1
+        else (paired_two_batch, resume_paired_two_batch)
     )
-    expected = paired_step(times, paired=linked, slowdown=slow)
-    found = layered_step(times, slowdown=slow, links=links)
-    assert found.clock_s == pytest.approx(expected.clock_s, rel=1e-12)
-    assert found.parts_s == pytest.approx(expected.parts_s, rel=1e-9, abs=1e-9)
-    both = paired_two_batch((times, times), paired=(linked, linked), slowdown=slow)
-    two = two_batch_step((times, times), slowdown=slow, links=(links, links))
-    assert two.clocks_s == pytest.approx(both.clocks_s, rel=1e-12)
-    assert two.port_busy_frac == pytest.approx(both.port_busy_frac, rel=1e-9)
-    assert two.overlaps.tolist() == both.overlaps.tolist()
+    what = (times, linked) if n_batches == 1 else ((times, times), (linked, linked))
+    plan = steps(what[0], paired=what[1])
+    now_s = 0.45 * float(plan.end_s.max())
+    slow = Slowdown.none(16).changed(now_s, links=rails(16, per_leaf=1))
+    later = resumes(what[0], paired=what[1], plan=plan, slowdown=slow, now_s=now_s)
+    known = steps(what[0], paired=what[1], slowdown=slow)
+    assert later.end_s == pytest.approx(known.end_s, rel=1e-12)
+    assert later.end_s.max() > plan.end_s.max()
 
 
 def test_a_balanced_exchange_takes_what_the_law_of_the_kernel_says():
@@ -137,9 +169,5 @@ def test_a_balanced_exchange_takes_what_the_law_of_the_kernel_says():
         for side in kind:
             side[:] = side.mean()
     times = layer_times(linked, n_layers=1)
-    links = tuple(
-        linked.closed_times(one, slowdown=Slowdown.none(16), is_combine=one is times.combine)
-        for one in (times.dispatch, times.combine)
-    )
-    found = layered_step(times, links=links)
+    found = layered_step(times, links=linked.closed_links(times, slowdown=Slowdown.none(16)))
     assert found.end_s == pytest.approx(layered_step(times).end_s, rel=1e-12)
