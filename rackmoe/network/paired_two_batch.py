@@ -163,11 +163,11 @@ class _Clocks:
             one.closed_links(times, slowdown=steady, first_layer=layer)
             for one, times in zip((first, second), self._batches, strict=True)
         )
-        ends_s = two_batch_step(
+        run = two_batch_step(
             self._batches, start_s=self.state_s, slowdown=steady, first_layer=layer, links=links
-        ).layer_end_s
-        n_whole = int(np.searchsorted(ends_s, until_s, side="right"))
-        if n_whole:
+        )
+        n_whole = int(np.searchsorted(run.layer_end_s, until_s, side="right"))
+        if 0 < n_whole < len(run.layer_end_s):
             run = two_batch_step(
                 self._batches,
                 start_s=self.state_s,
@@ -176,9 +176,9 @@ class _Clocks:
                 last_layer=layer + n_whole,
                 links=links,
             )
+        if n_whole:
             clocks_s[layer : layer + n_whole] = run.clocks_s
-            took_s = run.end_s.max() - run.start_s.min()
-            self.busy_s += run.port_busy_frac * took_s
+            self.busy_s += run.port_busy_frac * (run.end_s.max() - run.start_s.min())
             self.overlaps += run.overlaps
             self.state_s = run.clocks_s[-1].copy()
         return n_whole
