@@ -240,16 +240,10 @@ class StepLaw:
     ) -> StepExchanges | None:
         """Return who sends how much to whom; tokens that are followed say so themselves."""
         is_followed = self.routing.needs_rows and part.batch.has_decode
-<<<<<<< HEAD
-        return self._exchanges.traffic.pairs(
-            routed,
-            sent_by=(lambda rank: self.tokens.route(part, sender=rank)) if is_followed else None,
-=======
         return self._exchanges.traffic.exchanges(
             routed,
             tier=tier,
-            sent_by=(lambda rank: self._route(part, rank)) if is_followed else None,
->>>>>>> c232c00 (Let exchanges between domains use ports, NICs, leaves and spines link by link)
+            sent_by=(lambda rank: self.tokens.route(part, sender=rank)) if is_followed else None,
         )
 
     def _with_drafts(
