@@ -7,7 +7,7 @@ __all__ = ["recipe_step_tokens"]
 
 # SGLang's --chunked-prefill-size in the recipes for DeepSeek-R1, which attention groups share
 # (InferenceX, benchmarks/dsr1_fp8_b200.sh, dsr1_fp4_b200.sh and dsr1_fp8_h200.sh; srt-slurm,
-# recipes/b200-*, gb200-* and h200).
+# recipes/b200-*, gb200-*, h200 and h100).
 _SGLANG_AGGREGATED: Final[Mapping[tuple[str, str, int], int]] = {
     ("hgx_b200", "fp8", 8): 32_768,
     ("hgx_b200", "fp8", 4): 8192,
@@ -20,6 +20,8 @@ _SGLANG_SPLIT: Final[Mapping[tuple[str, str], int]] = {
     ("hgx_b200", "8192"): 32_768,
     ("hgx_h200", "1024"): 163_840,
     ("hgx_h200", "8192"): 32_768,
+    ("hgx_h100", "1024"): 2048,
+    ("hgx_h100", "8192"): 2048,
 }
 # On a rack 131072 over 8 groups with FP8 weights, 65536 over 4 with NVFP4
 # (gb200-fp8/1k1k/max-tpt.yaml, gb200-fp4/1k1k/mid-curve.yaml); without groups 131072 for each of

@@ -30,6 +30,7 @@ TRTLLM = {"engine": "trtllm", "weights_dtype": "nvfp4"}
         (SPLIT, "decode", (1, 8), 0, None),
         (SPLIT | {"hardware": "hgx_h200"}, "prefill", (8, 1), 0, 163_840),
         (SPLIT | {"hardware": "hgx_h200", "isl": "8192.0"}, "prefill", (8, 1), 0, 32_768),
+        (SPLIT | {"hardware": "hgx_h100"}, "prefill", (16, 1), 0, 2048),
         (RACK, "prefill", (1, 8), 0, 16_384),
         (RACK, "prefill", (4, 1), 0, 8192),
         (RACK | {"prefill_workers": "6"}, "prefill", (4, 1), 0, 131_072),
