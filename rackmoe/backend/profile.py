@@ -121,10 +121,13 @@ class MemoryReserve(Document):
         Share of the HBM that the engine may use.
     workspace_bytes : Sourced
         Activations, graphs, communication buffers and context of one GPU. [B]
+    is_share_of_free : bool
+        Whether the share is one of what weights and workspace leave free, all of it cache.
     """
 
     usable_frac: Sourced[Fraction]
     workspace_bytes: Sourced[Bytes]
+    is_share_of_free: bool = False
 
 
 class HostTimes(Document):

@@ -65,6 +65,7 @@ def plan_memory(scenario: Scenario, *, pool: Pool, place: str) -> PoolMemory:
         hbm_bytes=scenario.machine.gpu.hbm_bytes,
         usable_frac=reserve.usable_frac.value,
         workspace_bytes=reserve.workspace_bytes.value,
+        is_share_of_free=reserve.is_share_of_free,
     )
     try:
         if pool.pp > 1:

@@ -75,16 +75,36 @@ class MemoryBudget:
         Share of it that the serving engine may use, 0..1.
     workspace_bytes : float
         Activations, graphs and communication buffers within that share. [B]
+    is_share_of_free : bool
+        Whether the share is one of what weights and workspace leave free, all of it cache.
     """
 
     hbm_bytes: float
     usable_frac: float = 1.0
     workspace_bytes: float = 0.0
+    is_share_of_free: bool = False
 
     @property
     def usable_bytes(self) -> float:
         """Memory [B] for weights and cache."""
-        return self.hbm_bytes * self.usable_frac - self.workspace_bytes
+        used_frac = 1.0 if self.is_share_of_free else self.usable_frac
+        return self.hbm_bytes * used_frac - self.workspace_bytes
+
+    def cache_bytes(self, weights_bytes: float) -> float:
+        """Return what weights leave for the cache.
+
+        Parameters
+        ----------
+        weights_bytes : float
+            Weights of the rank. [B]
+
+        Returns
+        -------
+        float
+            Memory; below zero where the weights do not fit. [B]
+        """
+        left_bytes = self.usable_bytes - weights_bytes
+        return left_bytes * self.usable_frac if self.is_share_of_free else left_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,7 +273,7 @@ def _plan(
     weights_bytes = sum(rank_weight_bytes(arch, sharding=sharding).values())
     return MemoryPlan(
         weights_bytes=weights_bytes,
-        cache_bytes=budget.usable_bytes - weights_bytes,
+        cache_bytes=budget.cache_bytes(weights_bytes),
         token_bytes=_token_bytes(arch, sharding=sharding, kv_dtype=kv_dtype),
         window_bytes=kv_window_bytes(arch, kv_dtype=kv_dtype, tp=sharding.tp),
     )

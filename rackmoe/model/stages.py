@@ -56,7 +56,7 @@ def stage_memory(
     token_bytes = kv_bytes_per_token(arch, kv_dtype=kv_dtype, tp=sharding.tp)
     plan = MemoryPlan(
         weights_bytes=weights_bytes,
-        cache_bytes=budget.usable_bytes - weights_bytes,
+        cache_bytes=budget.cache_bytes(weights_bytes),
         token_bytes=share_frac * (token_bytes + index_bytes_per_token(arch)),
         window_bytes=share_frac * kv_window_bytes(arch, kv_dtype=kv_dtype, tp=sharding.tp),
     )

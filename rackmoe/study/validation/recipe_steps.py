@@ -36,6 +36,8 @@ _CONTEXT_TOKENS_H100: Final = 2048
 # Aggregated TensorRT-LLM with drafts (InferenceX, dsr1_fp4_b200_trt_mtp.sh): whole prompts and
 # the decoding batch, in multiples of 64; without drafts at least 8192, as in the profile.
 _ROUND, _EXTRA = 64, 127
+# --max_num_tokens of TensorRT-LLM for gpt-oss (InferenceX, gptoss_fp4_h200_trt.sh).
+_GPT_OSS_TOKENS: Final = 20_000
 
 
 def recipe_step_tokens(
@@ -57,19 +59,21 @@ def recipe_step_tokens(
     Returns
     -------
     int or None
-        None where the profile of the engine decides: the recipes are those of DeepSeek-R1 with
-        random tokens.
+        None where the profile of the engine decides: the recipes are those of DeepSeek-R1 and
+        gpt-oss with random tokens.
     """
+    of_gpt_oss = ("gpt-oss-120b", "hgx_h200", "trtllm", "closed")
+    if tuple(cells.get(name) for name in ("model", "hardware", "engine", "arrival")) == of_gpt_oss:
+        return _GPT_OSS_TOKENS
     cells_of_recipes = {"model": "deepseek-r1", "routing": "uniform_random", "arrival": "closed"}
     if any(cells.get(name) != value for name, value in cells_of_recipes.items()):
         return None
     is_prefill = phase == "prefill"
-    if cells["mode"] == "disagg" and not is_prefill:
+    is_decoding_only = cells["mode"] == "disagg" and not is_prefill
+    if is_decoding_only or cells.get("engine") not in {"sglang", "trtllm"}:
         return None
-    if cells.get("engine") == "sglang":
+    if cells["engine"] == "sglang":
         return _sglang(cells, is_prefill=is_prefill, tp=tp, n_groups=n_groups)
-    if cells.get("engine") != "trtllm":
-        return None
     if is_prefill:
         return _CONTEXT_TOKENS_H100 if cells["hardware"] == "hgx_h100" else _CONTEXT_TOKENS
     return _with_drafts(cells, n_groups=n_groups, draft_tokens=draft_tokens)

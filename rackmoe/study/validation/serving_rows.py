@@ -11,6 +11,7 @@ from rackmoe.errors import ConfigError
 from rackmoe.hardware.profile import load_machine
 from rackmoe.model.config import load_model
 from rackmoe.scenario.document import ScenarioDocument
+from rackmoe.study.validation.bench_sizes import bench_limits
 from rackmoe.study.validation.points_csv import PointColumns, read_points
 from rackmoe.study.validation.recipe_intake import recipe_intake_steps
 from rackmoe.study.validation.recipe_slots import recipe_slots
@@ -202,7 +203,8 @@ def row_document(row: ServingRow) -> ScenarioDocument:
     12. Weights that do not fit a saturated prefill stream in from the memory of the CPUs.
     13. The decode engines of a disaggregated TensorRT-LLM have the slots of their recipe
         (`published_recipe`), or where there is none those of `recipe_slots`; those of SGLang
-        have `recipe_running`; others have at least as many as users.
+        have `recipe_running`; others have at least as many as users. A batch of requests
+        has the engine of `bench_limits`.
     14. Schedulers look for new prompts as often as `recipe_intake_steps` says, and their steps
         take the tokens of `recipe_step_tokens`.
     15. Requests come through the frontends of `recipe_frontends`.
@@ -314,6 +316,8 @@ def _pool(row: ServingRow, phase: str) -> dict[str, Any]:
         pool["max_tokens_per_step"] = step_tokens
     if row.text("arrival") == "closed" and phase == "decode":
         pool["max_batch_per_rank"] = _slots(row)
+    if row.text("engine") == "trtllm" and row.text("arrival") == "batch":
+        pool |= bench_limits(row.cells, pool=pool, model=_model(row))
     return pool
 
 

@@ -73,6 +73,16 @@ def test_nvfp4_weights_of_deepseek_at_wide_ep_are_worked_by_hand():
     assert sizes["attention"] == 61 * 187_105_280 * 2
 
 
+def test_share_of_free_memory_is_taken_after_the_weights():
+    budget = MemoryBudget(
+        hbm_bytes=100.0, usable_frac=0.9, workspace_bytes=10.0, is_share_of_free=True
+    )
+    assert budget.usable_bytes == 90.0
+    assert budget.cache_bytes(40.0) == pytest.approx(45.0)
+    whole = MemoryBudget(hbm_bytes=100.0, usable_frac=0.9, workspace_bytes=10.0)
+    assert whole.cache_bytes(40.0) == pytest.approx(40.0)
+
+
 def test_plan_says_how_many_tokens_fit(windowed):
     sharding = Sharding()
     weights = sum(rank_weight_bytes(windowed, sharding=sharding).values())

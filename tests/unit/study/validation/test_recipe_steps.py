@@ -53,3 +53,10 @@ def test_steps_take_the_tokens_of_the_recipe(change, phase, gpus, drafts, tokens
         cells=CELLS | change, phase=phase, tp=tp, n_groups=n_groups, draft_tokens=drafts
     )
     assert found == tokens
+
+
+def test_gpt_oss_on_h200_takes_several_prompts_at_once():
+    cells = {"model": "gpt-oss-120b", "hardware": "hgx_h200", "engine": "trtllm", "mode": "agg"}
+    shape = {"phase": "decode", "tp": 1, "n_groups": 1, "draft_tokens": 0}
+    assert recipe_step_tokens(cells=cells | {"arrival": "closed"}, **shape) == 20_000
+    assert recipe_step_tokens(cells=cells | {"arrival": "batch"}, **shape) is None
