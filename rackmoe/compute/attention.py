@@ -34,6 +34,13 @@ Attention: TypeAlias = LatentAttention | GroupedQueryAttention
 _HEADS_PER_TILE: Final = 64
 _QUERIES_PER_TILE: Final = 128
 
+# Width of the heads of every measured table of grouped-query attention.
+_MEASURED_HEAD_DIM: Final = 128
+# Exponentials that one SM can compute: 16 a clock, on Hopper and on Blackwell (kind: datasheet;
+# source: FlashAttention-3, arXiv 2407.08608, and FlashAttention-4, together.ai/blog, 2026), at
+# the 1.85 GHz that their BF16 peaks amount to.
+_EXPONENTIALS_PER_SM_S: Final = 16 * 1.85e9
+
 _BF16_BYTES: Final = activation_bits("bf16") / BITS_PER_BYTE
 
 
@@ -313,19 +320,56 @@ def attention_prefill_law(
     peak = peak_flop_per_s(gpu, dtype=kv_dtype)
     bandwidth = gpu.hbm_bandwidth_bytes_per_s
     heads, _ = shard_heads(attention, tp=tp)
+    kept_s = 0.0
     if isinstance(attention, LatentAttention):
         per_pair = mla_prefill_work(0.0, pairs=1.0, mla=attention, tp=tp, kv_dtype=kv_dtype)
         per_token = mla_prefill_work(1.0, pairs=0.0, mla=attention, tp=tp, kv_dtype=kv_dtype)
     else:
         per_pair = gqa_prefill_work(0.0, pairs=1.0, gqa=attention, tp=tp, kv_dtype=kv_dtype)
         per_token = gqa_prefill_work(1.0, pairs=0.0, gqa=attention, tp=tp, kv_dtype=kv_dtype)
+        kept_s = _kept_s(
+            heads / (gpu.n_sms * _EXPONENTIALS_PER_SM_S),
+            product_s=float(per_pair.tensor_flop) / peak,
+            efficiency=constants.flop_efficiency,
+            width=attention.head_dim / _MEASURED_HEAD_DIM,
+        )
     return AttentionPrefillLaw(
         launch_s=constants.launch_s,
         token_s=float(per_token.hbm_bytes) / (constants.io_efficiency * bandwidth),
         tile_s=heads * constants.tile_s / gpu.n_sms,
-        pair_s=float(per_pair.tensor_flop) / (constants.flop_efficiency * peak),
+        pair_s=float(per_pair.tensor_flop) / (constants.flop_efficiency * peak) + kept_s,
         chain_s=constants.kv_token_s,
         sharpness=constants.sharpness,
         token_work=per_token,
         pair_work=per_pair,
     )
+
+
+def _kept_s(softmax_s: float, *, product_s: float, efficiency: float, width: float) -> float:
+    r"""Return what a scored pair takes beside its products where heads are not of 128.
+
+    Parameters
+    ----------
+    softmax_s : float
+        Time of the exponentials of all heads. [s]
+    product_s : float
+        Time of the products at the peak. [s]
+    efficiency : float
+        Share of the peak that was measured at a width of 128.
+    width : float
+        Width of a head over 128.
+
+    Returns
+    -------
+    float
+        Time; below zero for wider heads. [s]
+
+    Notes
+    -----
+    The products shrink with the width of a head, its exponential does not. Of what the
+    measured kernel takes beyond its products, at most the time of the exponential is kept:
+
+    .. math:: \min(t_{exp}, \frac{t_{product}}{w} (1/e - 1)) (1 - w)
+    """
+    beyond_s = product_s / width * (1 / efficiency - 1)
+    return min(softmax_s, beyond_s) * (1 - width)

@@ -59,10 +59,33 @@ def test_drafts_multiply_flop_but_not_cache_bytes(gpu, decode_constants):
 def test_prefill_adds_its_bounds(gpu, prefill_constants):
     law = attention_prefill_law(gpu, constants=prefill_constants, attention=GQA, kv_dtype="bf16")
     # 256 tokens: 32,896 pairs of 4 * 8 * 100 FLOP at 50 TFLOP/s; 2 tiles of 8 heads on 10 SMs;
-    # mean context 128.5; 2 * 2 * 10 * 100 B in and out and 800 B of cache per token.
+    # mean context 128.5; 2 * 2 * 10 * 100 B in and out and 800 B of cache per token. Heads of
+    # 100 keep 28 of 128 parts of 8 exponentials a pair on 10 SMs of 29.6 G/s.
     bounds_s = 32_896 * 3200 / 5e13 + 16 * 1e-6 / 10 + 128.5e-8
+    bounds_s += 32_896 * 8 / (10 * 29.6e9) * 28 / 128
     fixed_s = 1e-5 + 256 * (4000 + 800) / 5e11
     assert float(law(256.0, 32_896.0)) == pytest.approx(bounds_s + fixed_s, rel=1e-9)
+
+
+def pair_s(gpu, constants, head_dim):
+    attention = GroupedQueryAttention(n_heads=8, n_kv_heads=2, head_dim=head_dim)
+    return attention_prefill_law(
+        gpu, constants=constants, attention=attention, kv_dtype="bf16"
+    ).pair_s
+
+
+def test_narrow_heads_need_as_many_exponentials(gpu, prefill_constants):
+    measured = pair_s(gpu, prefill_constants, 128)
+    assert measured == pytest.approx(4 * 8 * 128 / 5e13)
+    exponentials = 8 / (10 * 29.6e9)
+    assert pair_s(gpu, prefill_constants, 64) == pytest.approx((measured + exponentials) / 2)
+    # wider heads repeat the products only
+    assert pair_s(gpu, prefill_constants, 256) == pytest.approx(2 * measured - exponentials)
+
+
+def test_ideal_kernels_hide_their_exponentials(gpu, prefill_constants):
+    ideal = replace(prefill_constants, flop_efficiency=1.0)
+    assert pair_s(gpu, ideal, 64) == pytest.approx(pair_s(gpu, ideal, 128) / 2)
 
 
 def test_short_chunks_have_a_tile_each(gpu, prefill_constants):
