@@ -11,6 +11,8 @@ from rackmoe.study.validation.serving_score import METRICS, STRATA, Score, Servi
 
 __all__ = ["accuracy_frame", "accuracy_table", "calibration_frame"]
 
+# The stretches of formats are not those of a group.
+_SHOWN = tuple(name for name in CONSTANTS if name != "weights_stretch")
 _NO_SCORE = Score(n=0, n_failed=0, median=None, mean=None, bias=None)
 
 
@@ -34,7 +36,7 @@ def calibration_frame(found: ServingCalibration) -> pd.DataFrame:
             "gpus": one.family,
             "rows": one.n_rows,
             "curves": one.n_curves,
-            **dict(zip(CONSTANTS, one.point.tolist(), strict=True)),
+            **{name: one.point[CONSTANTS.index(name)] for name in _SHOWN},
         }
         for metric, errors in one.errors.items():
             row |= {
