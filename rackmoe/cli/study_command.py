@@ -98,7 +98,10 @@ def _balance_command(
     help="Part of its capacity that a replica shall use.",
 )
 @click.option(
-    "--check/--no-check", "is_checked", default=True, help="Run the proposal once (default)."
+    "--check/--no-check",
+    "is_checked",
+    default=True,
+    help="Run the proposal and its neighbors (default).",
 )
 @format_option
 def _rates_command(
@@ -112,7 +115,7 @@ def _rates_command(
 ) -> None:
     """Say how many prefill and decode replicas the traffic and SLO of SCENARIO ask for."""
     from rackmoe.cli.jobs import load_runs
-    from rackmoe.report.rates import rates_frame
+    from rackmoe.report.rates import rates_frame, sizes_frame
     from rackmoe.report.tables import render_frame, text_table
     from rackmoe.study.rate_matching import match_rates
 
@@ -122,12 +125,17 @@ def _rates_command(
     )
     frame = rates_frame(match)
     title = f"{chosen.name}: pool sizes, seed {seed}"
+    tried = sizes_frame(match)
+    words = "Predicted by waiting times and planned steps, and simulated"
     if form is TableFormat.TABLE:
         echo_table(text_table(frame, title=title, has_prefixes=True))
+        echo_table(text_table(tried, title=words))
     else:
         echo_text(render_frame(frame, form=form, title=title))
-    if not match.is_met:
-        click.echo("the run of the proposal misses the SLO; lower --utilization", err=True)
+        if form is TableFormat.MD:
+            echo_text(render_frame(tried, form=form, title=words))
+    if not match.chosen.is_met:
+        click.echo("none of these sizes meets the SLO; lower --utilization", err=True)
         click.get_current_context().exit(1)
 
 

@@ -1,10 +1,12 @@
 """Proposed pool sizes as a table."""
 
+import math
+
 import pandas as pd
 
 from rackmoe.study.rate_matching import RateMatch
 
-__all__ = ["rates_frame"]
+__all__ = ["rates_frame", "sizes_frame"]
 
 _CHECKED = (
     "ttft_p50_s",
@@ -26,7 +28,7 @@ def rates_frame(match: RateMatch) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Names as elsewhere, in SI units; figures of the check have the prefix ``run``.
+        Names as elsewhere, in SI units; figures of the run have the prefix ``run``.
     """
     rows = {
         "arrival_requests_per_s": match.arrival_requests_per_s,
@@ -37,10 +39,41 @@ def rates_frame(match: RateMatch) -> pd.DataFrame:
         rows[f"{name}.requests_per_s_per_replica"] = one.requests_per_s
         rows[f"{name}.step_s"] = one.step_s
         rows[f"{name}.sequences_per_group"] = float(one.sequences_per_group)
+    chosen = match.chosen
     rows |= {
-        "prefill.replicas": float(match.n_prefill),
-        "decode.replicas": float(match.n_decode),
-        "n_gpus": float(match.n_gpus),
+        "prefill.replicas": float(chosen.n_prefill),
+        "decode.replicas": float(chosen.n_decode),
+        "n_gpus": float(chosen.n_gpus),
     }
-    rows |= {f"run.{name}": match.figures[name] for name in _CHECKED if name in match.figures}
+    rows |= {f"run.{name}": chosen.figures[name] for name in _CHECKED if name in chosen.figures}
     return pd.DataFrame({"quantity": list(rows), "value": list(rows.values())})
+
+
+def sizes_frame(match: RateMatch) -> pd.DataFrame:
+    """Return what was tried: what was predicted for it, and what a run gave.
+
+    Parameters
+    ----------
+    match : RateMatch
+        From `match_rates`.
+
+    Returns
+    -------
+    DataFrame
+        A row for each pair of sizes, the proposal first; NaN where nothing was run.
+    """
+    return pd.DataFrame(
+        [
+            {
+                "prefill_replicas": one.n_prefill,
+                "decode_replicas": one.n_decode,
+                "n_gpus": one.n_gpus,
+                "predicted_ttft_p99_s": one.predicted_ttft_p99_s,
+                "ttft_p99_s": one.figures.get("ttft_p99_s", math.nan),
+                "predicted_tpot_s": one.predicted_tpot_s,
+                "tpot_p50_s": one.figures.get("tpot_p50_s", math.nan),
+                "is_met": one.is_met,
+            }
+            for one in match.tried
+        ]
+    )

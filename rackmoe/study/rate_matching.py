@@ -1,8 +1,7 @@
 """How many prefill and decode replicas a workload and its goals ask for."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +10,19 @@ from rackmoe.engine.assembly import plan_pool
 from rackmoe.engine.pool_plan import PoolPlan
 from rackmoe.engine.routing_sources import RoutingInputs
 from rackmoe.errors import ConfigError
-from rackmoe.scenario.resolved import Scenario, resolve_scenario
+from rackmoe.scenario.resolved import Scenario
 from rackmoe.scenario.traffic import build_traffic
 from rackmoe.serving.prompts import Prompt
 from rackmoe.serving.running import RunningSequences
 from rackmoe.serving.step_batch import BatchLimits, PrefillChunk, StepBatch
-from rackmoe.simulation import simulate
 from rackmoe.streams import Streams
+from rackmoe.study.pool_latency import (
+    DecodePace,
+    PromptTraffic,
+    decode_step_s,
+    lone_prompt_s,
+)
+from rackmoe.study.pool_sizes import Candidates, PoolSizes
 
 __all__ = ["PoolRate", "RateMatch", "decode_rate", "match_rates", "prefill_rate"]
 
@@ -56,14 +61,10 @@ class RateMatch:
         Its mean lengths.
     prefill, decode : PoolRate
         What a replica of each can take.
-    n_prefill, n_decode : int
-        Proposed replicas.
-    n_gpus : int
-        GPUs of the proposal.
-    figures : mapping of str to float
-        Summary of one run of the proposal; empty where none was asked for.
-    is_met : bool
-        Whether that run met every limit, at the statistics that `match_rates` names.
+    chosen : PoolSizes
+        The fewest GPUs of those tried that met every limit; the proposal where none did.
+    tried : tuple of PoolSizes
+        The proposal, then its neighbors.
     """
 
     arrival_requests_per_s: float
@@ -71,21 +72,21 @@ class RateMatch:
     output_tokens_mean: float
     prefill: PoolRate
     decode: PoolRate
-    n_prefill: int
-    n_decode: int
-    n_gpus: int
-    figures: Mapping[str, float] = field(default_factory=dict)
-    is_met: bool = True
+    chosen: PoolSizes
+    tried: tuple[PoolSizes, ...]
 
 
 def match_rates(
     scenario: Scenario, *, seed: int = 0, utilization_frac: float = 0.8, is_checked: bool = True
 ) -> RateMatch:
-    """Propose pool sizes for the traffic of a scenario, and run the proposal once.
+    """Propose pool sizes for the traffic and goals of a scenario, and run them.
 
     Replicas have the shape that the scenario gives them; their number there does not
     matter. Capacities come from planned steps: full ones with prompts of the workload, and
-    the largest decode batch of mean contexts that is fast enough.
+    the largest decode batch of mean contexts that is fast enough. Prefill replicas are added
+    until the wait of a GI/G/k queue lets the 99th percentile of first tokens meet the SLO.
+    The proposal runs; so do its neighbors, with a replica less of either pool where
+    the proposal meets the SLO and capacity allows, and with one more where it does not.
 
     Parameters
     ----------
@@ -96,12 +97,12 @@ def match_rates(
     utilization_frac : float
         Share of its capacity that a replica shall use; what is left absorbs bursts.
     is_checked : bool
-        Whether to run the proposal.
+        Whether to run the proposal and its neighbors.
 
     Returns
     -------
     RateMatch
-        The proposal; it is met if the median time per output token, and the 99th
+        What was tried; an SLO is met if the median time per output token, and the 99th
         percentile of the time to the first one, are within the SLO.
 
     Raises
@@ -138,28 +139,48 @@ def match_rates(
         tpot_s=tpot_s,
         tokens_per_step=_tokens_per_step(scenario, deployment.decode.draft_tokens),
     )
-    sizes = [
+    n_prefill, n_decode = (
         max(1, math.ceil(rate / (utilization_frac * one.requests_per_s)))
         for one in (prefill, decode)
-    ]
-    proposed = _with_sizes(scenario, *sizes)
-    found = RateMatch(
+    )
+    gaps_s = np.diff(np.sort(traffic.arrival_s[~np.isnan(traffic.arrival_s)]))
+    host = scenario.backend.host_on(scenario.machine.gpu.name)
+    candidates = Candidates(
+        scenario=scenario,
+        plans=plans,
+        prefill_requests_per_s=prefill.requests_per_s,
+        prompts=PromptTraffic(
+            rate_requests_per_s=rate,
+            arrival_cv=float(gaps_s.std() / gaps_s.mean()),
+            input_tokens=traffic.input_tokens,
+            alone_s=lone_prompt_s(plans["prefill"], input_tokens=traffic.input_tokens),
+            request_s=host.request_s.value + scenario.backend.kv.setup_s.value,
+        ),
+        pace=DecodePace(
+            rate_tokens_per_s=rate * n_output,
+            tokens_per_step=_tokens_per_step(scenario, deployment.decode.draft_tokens),
+            context=max(1, round(n_input + n_output / 2)),
+        ),
+    )
+    proposed = candidates.propose(n_prefill=n_prefill, n_decode=n_decode)
+    tried = (
+        candidates.run_around(proposed, least=(n_prefill, n_decode), seed=seed)
+        if is_checked
+        else [proposed]
+    )
+    return RateMatch(
         arrival_requests_per_s=rate,
         input_tokens_mean=n_input,
         output_tokens_mean=n_output,
         prefill=prefill,
         decode=decode,
-        n_prefill=sizes[0],
-        n_decode=sizes[1],
-        n_gpus=proposed.document.deployment.n_gpus,
+        chosen=min((one for one in tried if one.is_met), key=_gpus, default=tried[0]),
+        tried=tuple(tried),
     )
-    if not is_checked:
-        return found
-    figures = simulate(proposed, seed=seed).summary
-    ttft_s = document.slo.ttft_s
-    is_met = figures["tpot_p50_s"] <= tpot_s
-    is_met &= ttft_s is None or figures["ttft_p99_s"] <= ttft_s
-    return replace(found, figures=figures, is_met=bool(is_met))
+
+
+def _gpus(sizes: PoolSizes) -> int:
+    return sizes.n_gpus
 
 
 def prefill_rate(
@@ -286,13 +307,13 @@ def decode_rate(
     high = most
     while low < high:
         middle = (low + high + 1) // 2
-        step_s = _decode_step_s(plan, n_sequences=middle, context=context)
+        step_s = decode_step_s(plan, n_sequences=middle, context=context)
         if step_s <= longest_s:
             low, low_s = middle, step_s
         else:
             high = middle - 1
     if not low:
-        one_s = _decode_step_s(plan, n_sequences=1, context=context)
+        one_s = decode_step_s(plan, n_sequences=1, context=context)
         raise ConfigError(
             f"slo.tpot: {tpot_s:g} s; a step of one sequence in each group takes {one_s:.4g} s; "
             "raise it, or give decode replicas more GPUs"
@@ -301,44 +322,7 @@ def decode_rate(
     return PoolRate(requests_per_s=per_s / output_tokens, step_s=low_s, sequences_per_group=low)
 
 
-def _decode_step_s(plan: PoolPlan, *, n_sequences: int, context: int) -> float:
-    limits = plan.limits
-    running = RunningSequences(
-        n_groups=limits.n_groups, block_tokens=limits.block_tokens, window=limits.window
-    )
-    for group in range(limits.n_groups):
-        for _ in range(n_sequences):
-            running.add(0, group=group, context=context, remaining=1, row=0)
-    none = np.zeros(limits.n_groups, dtype=np.int64)
-    batch = StepBatch(
-        decode_sequences=running.n_sequences.copy(),
-        decode_kv_tokens=running.kv_tokens.copy(),
-        decode_window_tokens=running.window_kv_tokens.copy(),
-        prefill_tokens=none,
-        chunks=(),
-        preempted=(),
-        tokens_per_sequence=1 + limits.draft_tokens,
-    )
-    return plan.law.plan(batch, running=running).duration_s
-
-
 def _tokens_per_step(scenario: Scenario, n_drafts: int) -> float:
     """Return the tokens of a step with drafts: its own, and each that all before it allow."""
     accepted = scenario.backend.speculation.acceptance_frac.value if n_drafts else ()
     return 1.0 + float(np.cumprod(np.array(accepted[:n_drafts])).sum())
-
-
-def _with_sizes(scenario: Scenario, n_prefill: int, n_decode: int) -> Scenario:
-    """Return the scenario with other pool sizes, on as much of its hardware as they need."""
-    document = scenario.document
-    sizes = {"prefill": n_prefill, "decode": n_decode}
-    pools = {
-        name: document.deployment.pools[name].model_copy(update={"replicas": n})
-        for name, n in sizes.items()
-    }
-    deployment = document.deployment.model_copy(update=pools)
-    n_domains = -(-deployment.n_gpus // scenario.machine.scale_up.domain_gpus)
-    unit = "racks" if document.hardware.nodes is None else "nodes"
-    hardware = document.hardware.model_copy(update={unit: n_domains})
-    update = {"deployment": deployment, "hardware": hardware}
-    return resolve_scenario(document.model_copy(update=update), name=scenario.name)

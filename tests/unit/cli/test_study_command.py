@@ -2,6 +2,7 @@ import json
 
 from rackmoe.study import balance, rate_matching
 from rackmoe.study.balance import BalanceRow
+from rackmoe.study.pool_sizes import PoolSizes
 from rackmoe.study.rate_matching import PoolRate, RateMatch
 
 ROW = BalanceRow(
@@ -43,16 +44,22 @@ def test_rates_prints_the_proposal_and_fails_where_it_misses_the_slo(run, monkey
 
     def match(scenario, *, seed, utilization_frac, is_checked):
         assert (scenario.name, seed, utilization_frac) == ("mooncake_prefix_cache", 3, 0.5)
+        sizes = PoolSizes(
+            n_prefill=5,
+            n_decode=5,
+            n_gpus=80,
+            predicted_ttft_p99_s=1.0,
+            predicted_tpot_s=0.02,
+            is_met=not is_checked,
+        )
         return RateMatch(
             arrival_requests_per_s=10.0,
             input_tokens_mean=1000.0,
             output_tokens_mean=100.0,
             prefill=one,
             decode=one,
-            n_prefill=5,
-            n_decode=5,
-            n_gpus=80,
-            is_met=not is_checked,
+            chosen=sizes,
+            tried=(sizes,),
         )
 
     monkeypatch.setattr(rate_matching, "match_rates", match)
@@ -63,4 +70,6 @@ def test_rates_prints_the_proposal_and_fails_where_it_misses_the_slo(run, monkey
     assert values["n_gpus"] == 80
     ran = run("study", "rates", *given)
     assert ran.code == 1
-    assert "misses the SLO" in ran.err
+    assert "none of these sizes meets the SLO" in ran.err
+    ran = run("study", "rates", *given[:-2])
+    assert "predicted TTFT p99" in ran.out

@@ -77,23 +77,43 @@ def test_the_largest_batch_that_is_fast_enough_gives_the_decode_rate(small_files
 def test_the_proposal_carries_the_traffic(small_files):
     match = match_rates(scenario_of(small_files), utilization_frac=0.7)
     assert match.arrival_requests_per_s == pytest.approx(1e5, rel=0.2)
-    for one, n in ((match.prefill, match.n_prefill), (match.decode, match.n_decode)):
+    chosen = match.chosen
+    for one, n in ((match.prefill, chosen.n_prefill), (match.decode, chosen.n_decode)):
         assert n * 0.7 * one.requests_per_s >= match.arrival_requests_per_s
         assert (n - 1) * 0.7 * one.requests_per_s < match.arrival_requests_per_s
-    assert match.n_gpus == 2 * (match.n_prefill + match.n_decode)
-    assert match.is_met
-    assert match.figures["tpot_p50_s"] <= SLO.tpot_s
+    assert chosen.n_gpus == 2 * (chosen.n_prefill + chosen.n_decode)
+    assert chosen.is_met
+    # with fewer replicas they would be too busy
+    assert match.tried == (chosen,)
+    assert chosen.figures["tpot_p50_s"] <= SLO.tpot_s
     # the run keeps up: it serves as many requests per second as arrive, but for its ends
-    served = match.figures["completed_requests_per_s"]
+    served = chosen.figures["completed_requests_per_s"]
     assert served > 0.7 * match.arrival_requests_per_s
 
 
-def test_a_limit_that_the_run_misses_is_not_met(small_files):
+def test_where_no_size_meets_a_limit_the_proposal_stands(small_files):
     slo = Slo(tpot_s=1e-3, ttft_s=1e-9)
-    assert not match_rates(scenario_of(small_files, slo=slo)).is_met
+    match = match_rates(scenario_of(small_files, slo=slo))
+    assert not match.chosen.is_met
+    assert match.chosen is match.tried[0]
+    sizes = [(one.n_prefill, one.n_decode) for one in match.tried]
+    n_prefill, n_decode = sizes[0]
+    assert sizes[1:] == [(n_prefill + 1, n_decode), (n_prefill, n_decode + 1)]
     unchecked = match_rates(scenario_of(small_files, slo=slo), is_checked=False)
-    assert unchecked.is_met
-    assert unchecked.figures == {}
+    assert not unchecked.chosen.is_met
+    assert unchecked.chosen.figures == {}
+
+
+def test_first_tokens_ask_for_more_prefill_replicas_than_capacity(small_files):
+    loose = match_rates(scenario_of(small_files), utilization_frac=0.95, is_checked=False).chosen
+    limit_s = loose.predicted_ttft_p99_s * 0.8
+    slo = Slo(tpot_s=1e-3, ttft_s=limit_s)
+    tight = match_rates(
+        scenario_of(small_files, slo=slo), utilization_frac=0.95, is_checked=False
+    ).chosen
+    assert tight.n_prefill > loose.n_prefill
+    assert tight.n_decode == loose.n_decode
+    assert tight.predicted_ttft_p99_s <= limit_s
 
 
 @pytest.mark.parametrize(
