@@ -36,6 +36,7 @@ from rackmoe.model.costs import dispatch_bytes
 from rackmoe.model.memory import MemoryPlan
 from rackmoe.network.build import ExchangeChoice, build_collective, build_exchange
 from rackmoe.network.collectives import CollectiveLaw
+from rackmoe.network.dispatch import ExchangeLaw
 from rackmoe.records import Pool as PoolRole
 from rackmoe.records import Table
 from rackmoe.scenario.deployment import Pool
@@ -344,6 +345,8 @@ def _exchanges(scenario: Scenario, pool: Pool, *, phase: str) -> ReplicaExchange
         traffic=PairTraffic.on_machine(
             family, n_ranks=n_gpus, machine=scenario.machine, exchange=exchange
         ),
+        combines_in_network=isinstance(exchange.combine, ExchangeLaw)
+        and choice.combine_in_network,
     )
 
 

@@ -177,6 +177,9 @@ class DispatchCombine:
         Width and layers of the model.
     traffic : PairTraffic
         The kernels, which decide how many copies a token makes, and the GPUs of the replica.
+    combines_in_network : bool
+        Whether switches sum the copies of a combine, so that a rank receives each of its
+        tokens once; ranks send what they sent before.
     """
 
     def __init__(
@@ -189,6 +192,7 @@ class DispatchCombine:
         hidden: int,
         n_layers: int,
         traffic: PairTraffic,
+        combines_in_network: bool = False,
     ) -> None:
         self._exchange = exchange
         self._tp = tp
@@ -196,6 +200,7 @@ class DispatchCombine:
         self._payload_bytes = sum(payload_bytes)
         self._payloads_bytes = payload_bytes
         self._n_layers = n_layers
+        self._in_network = combines_in_network
         self.traffic = traffic
         self._family = traffic.family
         self._n_ranks = traffic.n_ranks
@@ -235,7 +240,9 @@ class DispatchCombine:
     def port_bytes(self, routed: StepRouting, *, tokens: NDArray[np.int64]) -> PortBytes:
         """Return the bytes of all dispatches, combines and all-reduces through each port. [B].
 
-        What a rank gets at dispatch it sends back at combine.
+        What a rank gets at dispatch it sends back at combine. Where switches sum, the
+        owners of the tokens receive less than was sent: the declared factor of LAW-02 is the
+        copies of a token over one.
         """
         own = np.repeat(tokens, self._tp) / self._tp
         total_tokens = float(own.sum())
@@ -248,20 +255,24 @@ class DispatchCombine:
             gathered = self._gathered_bytes(routed, total_tokens)
             return found + _equal_shares(gathered, n_ranks=self._n_ranks)
         if self._family in _PER_ASSIGNMENT:
-            out, into = routed.assignments_out.sum(axis=0), routed.assignments_in.sum(axis=0)
+            copies = routed.assignments_out
+            into = routed.assignments_in.sum(axis=0)
             far = routed.remote_assignments_out, routed.remote_assignments_in
         else:
-            out, into = routed.copies_out.sum(axis=0), routed.copies_in.sum(axis=0)
+            copies = routed.copies_out
+            into = routed.copies_in.sum(axis=0)
             far = routed.node_copies_out, routed.node_copies_in
         dispatch, combine = self._payloads_bytes
-        far_out, far_in = far[0].sum(axis=0), far[1].sum(axis=0)
+        out, far_out, far_in = copies.sum(axis=0), far[0].sum(axis=0), far[1].sum(axis=0)
         if self._family is Family.DEEPEP_LOW_LATENCY_RDMA:
             far_out, far_in = out, into
+        near = copies - far[0]
         out, into = out - far_out, into - far_in
         found[2] += dispatch * far_out + combine * far_in
         found[3] += dispatch * far_in + combine * far_out
         found[0] += dispatch * out + combine * into
-        found[1] += dispatch * into + combine * out
+        back = np.minimum(near, own).sum(axis=0) if self._in_network else out
+        found[1] += dispatch * into + combine * back
         return found
 
     def _reduced_bytes(self, n_tokens: float) -> SentBytes:

@@ -110,11 +110,12 @@ def bench_network(
     Raises
     ------
     ConfigError
-        If the operation or family is unknown on this machine.
+        If the operation, family or library is unknown on this machine.
     """
     machine = load_machine(profile)
     book = load_collectives(machine.gpu.name)
     wanted = _Sizes(chosen=tuple(sizes), has_measured=has_measured_sizes)
+    _check_library(library, book=book, operation=operation)
     if operation in BUS_FACTORS:
         return [
             row
@@ -175,6 +176,19 @@ def _case(family: Family, *, operation: str, n_ranks: int) -> ExchangeCase:
     """Return a case of the standard shape: hidden 7168, top-8 of 256 experts."""
     key = CollectiveKey(library="", kernel="", operation=operation)
     return ExchangeCase(key=key, family=family, payload_dtype="", n_ranks=n_ranks, tokens=1)
+
+
+def _check_library(library: str, *, book: CollectiveBook, operation: str) -> None:
+    """Refuse a library that has no kernel for an operation, rather than take another one."""
+    keys = [one.key for one in book.exchanges] + [one.key for one in book.collectives]
+    known = {key.library for key in keys if key.operation.startswith(operation)}
+    if operation in BUS_FACTORS:
+        known.add("ideal")
+    if known and not any(name.startswith(library) for name in known):
+        raise ConfigError(
+            f"library: '{library}'; expected the beginning of one of "
+            f"{', '.join(sorted(known))} for {operation} on {book.gpu}; choose one"
+        )
 
 
 def _exchange_rows(

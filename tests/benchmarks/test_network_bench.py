@@ -1,15 +1,19 @@
 """Cost of the network laws and of the fabric; figures are read, never asserted."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import simpy
+from linked_cases import make_linked, under
 
 from rackmoe.engine.fabric import Fabric
 from rackmoe.network.fluid import flow_finish_s, one_fill_finish_s
 from rackmoe.network.layer_times import LayerTimes
+from rackmoe.network.link_state import LinkState
 from rackmoe.network.packet import packet_receive_ends_s
+from rackmoe.network.paired_step import paired_step, resume_paired_step
 from rackmoe.network.recurrence import layered_step, resume_step
 from rackmoe.network.sharing import FlowLinks
 from rackmoe.network.slowdown import Slowdown
@@ -63,6 +67,28 @@ def test_closed_form_of_one_step_of_58_layers(benchmark, n_ranks):
     times = skewed_times(n_ranks)
     plan = benchmark(layered_step, times)
     assert plan.layer_end_s.size == N_LAYERS
+
+
+@pytest.mark.parametrize("n_ranks", [16, 32, 64])
+@pytest.mark.parametrize("per_leaf", [None, 1])
+def test_closed_form_of_one_step_over_nodes(benchmark, n_ranks, per_leaf):
+    linked = replace(make_linked(n_ranks, n_layers=N_LAYERS), pairs=None)
+    slow = under(n_ranks, per_leaf=per_leaf)
+    plan = benchmark(paired_step, skewed_times(n_ranks), paired=linked, slowdown=slow)
+    assert plan.layer_end_s.size == N_LAYERS
+
+
+@pytest.mark.parametrize("n_ranks", [16, 64])
+def test_replanning_over_nodes_after_a_capacity_change(benchmark, n_ranks):
+    linked = replace(make_linked(n_ranks, n_layers=N_LAYERS), pairs=None)
+    times = skewed_times(n_ranks)
+    plan = paired_step(times, paired=linked)
+    now_s = 0.5 * float(plan.end_s.max())
+    slow = Slowdown.none(n_ranks).changed(now_s, egress=18 / 16, links=LinkState.free(n_ranks))
+    resumed = benchmark(
+        resume_paired_step, times, paired=linked, plan=plan, slowdown=slow, now_s=now_s
+    )
+    assert resumed.end_s.max() >= plan.end_s.max()
 
 
 @pytest.mark.parametrize("n_ranks", [8, 72, 320])

@@ -66,6 +66,19 @@ def test_family_that_the_machine_lacks_is_refused_with_those_it_has():
         bench_network("hgx_h200", operation="dispatch", n_ranks=[8], family="nvlink_one_sided")
 
 
+@pytest.mark.parametrize("operation", ["dispatch", "all_reduce"])
+def test_library_without_the_operation_is_refused_with_those_that_have_it(operation):
+    with pytest.raises(
+        ConfigError, match="library: 'nixl'; expected the beginning of one of "
+    ) as no:
+        bench_network("hgx_h200", operation=operation, n_ranks=[8], sizes=[1], library="nixl")
+    named = str(no.value).split("one of ")[1].split(" for ")[0].split(", ")
+    for name in named:
+        assert bench_network(
+            "hgx_h200", operation=operation, n_ranks=[8], sizes=[1], library=name
+        ), name
+
+
 def test_measured_sizes_are_added_for_a_figure():
     rows = bench_network(
         "gb200_nvl72", operation="all_reduce", n_ranks=[8], has_measured_sizes=True
