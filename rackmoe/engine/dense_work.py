@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from rackmoe.compute.attention_steps import AttentionOfSteps
 from rackmoe.compute.operators import OperatorLaws
+from rackmoe.engine.prompt_pairs import PromptPairs
 from rackmoe.engine.token_table import TokenTable
 from rackmoe.model.architecture import LatentAttention, ModelArchitecture
 from rackmoe.model.attention import (
@@ -16,7 +17,6 @@ from rackmoe.model.attention import (
     layer_groups,
     mla_decode_work,
     mla_prefill_work,
-    score_pairs,
     sparse_tokens,
 )
 from rackmoe.model.costs import (
@@ -104,6 +104,7 @@ class DenseWork:
         self.kv_dtype = kv_dtype
         self._windows = [group.window for group in layer_groups(arch)]
         self.class_of_layer = tuple(self._windows.index(w) for w in arch.layers.windows)
+        self._pairs = PromptPairs(self._windows)
         decode = attention_gemms(arch, tp=tp, phase="decode")
         prefill = attention_gemms(arch, tp=tp, phase="prefill")
 
@@ -153,26 +154,10 @@ class DenseWork:
         """
         if not batch.chunks:
             return None
-        n_groups = len(batch.prefill_tokens)
-        group = np.array([c.group for c in batch.chunks])
-        new = np.array([c.n_tokens for c in batch.chunks])
-        past = np.array([c.past_tokens for c in batch.chunks])
-        pairs: NDArray[np.float64] = np.stack(
-            [
-                np.bincount(
-                    group,
-                    weights=np.asarray(score_pairs(new, past_tokens=past, window=window)),
-                    minlength=n_groups,
-                ).astype(np.float64)
-                for window in self._windows
-            ]
-        )
-        kv_tokens = np.bincount(group, weights=new + past, minlength=n_groups).astype(np.int64)
+        chunks = np.array([(c.group, c.n_tokens, c.past_tokens) for c in batch.chunks])
+        pairs, kv_tokens, n_chunks = self._pairs.sums(chunks, n_groups=len(batch.prefill_tokens))
         return AttentionLoad(
-            tokens=batch.prefill_tokens,
-            kv_tokens=kv_tokens,
-            pairs=pairs,
-            n_chunks=np.bincount(group, minlength=n_groups),
+            tokens=batch.prefill_tokens, kv_tokens=kv_tokens, pairs=pairs, n_chunks=n_chunks
         )
 
     def attention_time_s(
