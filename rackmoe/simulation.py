@@ -16,7 +16,7 @@ from rackmoe.metrics.energy import energy_figures
 from rackmoe.metrics.fleet import fleet_figures, released_gpus
 from rackmoe.metrics.goodput import Slo
 from rackmoe.metrics.rack_power import MachinePower, machine_power
-from rackmoe.metrics.stability import stability_warnings
+from rackmoe.metrics.stability import check_little_law, stability_warnings
 from rackmoe.metrics.steady import settled_window
 from rackmoe.metrics.summary import summarize
 from rackmoe.metrics.throughput import Fleet
@@ -118,6 +118,8 @@ def simulate(scenario: Scenario, *, seed: int = 0, progress: Progress | None = N
     requests, steps = run.records.to_frame("requests"), run.records.to_frame("steps")
     check_requests(requests, n_arrived=run.n_arrived)
     check_steps(steps)
+    if requests["state"].isin(("done", "rejected")).all():
+        check_little_law(requests)
     window = _settled(_window(traffic, requests), requests, scenario)
     slo = scenario.document.slo
     summary = summarize(

@@ -110,7 +110,7 @@ class Folding:
             self.n_of_class[class_of_layer[layer], at] += 1
             self.n_dense[at] += layer not in moe
         self.n_blocks = self.n_of_class.sum(axis=0)
-        self._n_layers_of_class = self.n_of_class.sum(axis=1).tolist()
+        self._n_layers_of_class = self.n_of_class.sum(axis=1)
 
     def pre_times_s(
         self,
@@ -158,8 +158,5 @@ class Folding:
         float
             Duration. [s]
         """
-        n_groups = attention_s.shape[1]
-        sums_s = attention_s[:, 0] if n_groups == 1 else np.add.reduce(attention_s, axis=1)
-        means_s = [sum_s / n_groups for sum_s in sums_s.tolist()]
-        pairs = zip(self._n_layers_of_class, means_s, strict=True)
-        return float(sum(n_layers * mean_s for n_layers, mean_s in pairs))
+        by_group_s = self._n_layers_of_class @ attention_s
+        return float(np.add.reduce(by_group_s)) / len(by_group_s)

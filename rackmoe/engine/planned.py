@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from rackmoe.engine.clock import to_s
 from rackmoe.engine.step_arrays import mean_parts_s
 from rackmoe.engine.step_clocks import plan_clocks, resume_clocks
 from rackmoe.network.exchange_tiers import ExchangeTier
@@ -16,6 +17,9 @@ from rackmoe.records import Pool
 from rackmoe.serving.batching import StepBatch
 
 __all__ = ["PlannedStep", "StepTotals"]
+
+# Rounding a duration up to the clock adds less.
+_ROUNDING_S = to_s(2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,12 +198,15 @@ class PlannedStep:
             One value for each of `records.STEP_COLUMNS`.
         """
         totals, end_s, batch = self.totals, self.plan.end_s, self.batch
-        # reductions and a list: array methods and elements cost more than so few numbers
+        # reductions and lists: array methods and elements cost more than so few numbers
         busy_s = float(np.maximum.reduce(end_s))
         mean_s = float(np.add.reduce(end_s)) / len(end_s)
-        parts_s, all_parts_s = self.parts_s.tolist(), float(np.add.reduce(self.parts_s))
+        parts_s, by_peak_flop = self.parts_s.tolist(), totals.by_peak_flop.tolist()
         pre_s = parts_s[StepPart.PRE] + parts_s[StepPart.TAIL]
         n_decode = sum(batch.decode_sequences.tolist())
+        host_s = duration_s - busy_s - self.extra_s
+        if host_s < _ROUNDING_S:  # no work of the host
+            pre_s, host_s = pre_s + host_s, 0.0
         return (
             replica,
             pool,
@@ -218,11 +225,11 @@ class PlannedStep:
             parts_s[StepPart.COMBINE],
             # a rank that is done earlier waits for the slowest before the next step
             parts_s[StepPart.COMBINE_WAIT] + busy_s - mean_s,
-            duration_s - busy_s - self.extra_s,
+            host_s,
             # what a capacity change added to the plan
-            mean_s - all_parts_s + self.extra_s,
-            float(np.add.reduce(totals.by_peak_flop)),
-            *totals.by_peak_flop.tolist(),
+            mean_s - sum(parts_s) + self.extra_s,
+            sum(by_peak_flop),
+            *by_peak_flop,
             totals.hbm_bytes,
             totals.scale_up_bytes,
             totals.scale_out_bytes,

@@ -4,12 +4,28 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["count_active", "count_active_plain", "gather_expected", "idle_chances"]
+__all__ = [
+    "clear",
+    "count_active",
+    "count_active_plain",
+    "gather_expected",
+    "idle_chances",
+]
 
 # Expected tokens beyond which a slot is idle with a probability below exp(-40) = 4e-18.
 _SURELY_BUSY = 40.0
 # An index that cannot be negative: the loops below then need no check for it.
 _INDEX = numba.uint64
+
+
+@numba.njit(cache=True)
+def clear(
+    counts: NDArray[np.int32], expected: NDArray[np.int32], ranks: NDArray[np.float64]
+) -> None:
+    """Write zeros; NumPy spends more on its calls than on a step of few ranks."""
+    counts[:] = 0
+    expected[:] = 0
+    ranks[:] = 0.0
 
 
 @numba.njit(cache=True)

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rackmoe.errors import ShapeError
-from rackmoe.routing.expected import count_active, gather_expected, idle_chances
+from rackmoe.routing.expected import clear, count_active, gather_expected, idle_chances
 from rackmoe.routing.placement import Placement
 from rackmoe.routing.replicas import (
     ReplicaChoice,
@@ -59,6 +59,7 @@ class StepLoad:
         self._step = StepRouting(
             expert_counts=self._counts, **dict(zip(RANK_FIELDS, self._ranks, strict=True))
         )
+        self._used_ranks = self._ranks if n_nodes > 1 else self._ranks[:FIRST_NODE_FIELD]
         self._exact = np.zeros((placement.n_physical, n_layers), np.int64)
         self._expected = np.zeros((n_layers, placement.n_experts), np.int32)
         table = build_replica_table(placement)
@@ -75,17 +76,14 @@ class StepLoad:
         self._rank_load = np.zeros((n_layers, n_ranks))
         self._hits = np.zeros((n_layers, n_ranks))
         self._node_hits = np.zeros((n_layers, n_nodes))
-        self._has_exact = self._has_expected = False
+        self._has_exact = False
 
     def begin(self) -> None:
         """Start a step without tokens."""
         if self._has_exact:
             self._exact[:] = 0
-        if self._has_expected:
-            self._expected[:] = 0
-        self._has_exact = self._has_expected = False
-        self._counts[:] = 0
-        self._ranks[: len(RANK_FIELDS) if self.placement.n_nodes > 1 else FIRST_NODE_FIELD] = 0.0
+        self._has_exact = False
+        clear(self._counts, self._expected, self._used_ranks)
 
     def add_exact(self, tally: Tally, *, tokens_per_rank: NDArray[np.int64]) -> None:
         """Add tokens that were followed one by one.
@@ -169,7 +167,6 @@ class StepLoad:
         """
         self._check_tokens(tokens_per_rank)
         place = self.placement
-        self._has_expected = True
         gather_expected(
             expert_counts,
             place.slots,

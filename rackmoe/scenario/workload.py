@@ -96,7 +96,11 @@ class Measurement(Document):
         Start the figures where the TTFT has settled by MSER-5, after any warm-up given above.
     step_tolerance_frac : float
         Plan a decode step anew only when its load differs by more than this from the
-        last planned one; 0 plans every step.
+        last planned one; 0 plans every step. On four runs (gpt-oss-120b on one H200, open
+        and closed loop; DeepSeek-R1 on eight H200, and on split pools of a GB200 NVL72)
+        2 % and 5 % moved the mean TPOT by at most 0.1 %, output tokens per second by at
+        most 0.1 % and 0.5 %, the mean TTFT by at most 0.3 % and 3.5 %, the 99th percentile
+        of TPOT by at most 0.6 % and 1 % and of TTFT by at most 1.2 % and 3.2 %.
     """
 
     warm_up_s: Seconds | None = None

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from strategies import Case, Shape, build, run
 
+from rackmoe.errors import InvariantError
 from rackmoe.metrics.catalog import METRICS
 from rackmoe.scenario.workload import Slo
 from rackmoe.simulation import Result, simulate
@@ -39,6 +40,16 @@ def test_figures_of_a_run_by_hand(small_files):
     assert summary["output_tokens_per_s_per_gpu"] == pytest.approx(4000)
     assert summary["requests_in_system_mean"] == pytest.approx(4)
     assert set(summary) <= set(METRICS)
+
+
+def test_runs_that_drain_obey_the_law_of_little(small_files, monkeypatch):
+
+    def refuse(requests):
+        raise InvariantError(f"LAW-09: {len(requests)} requests")
+
+    monkeypatch.setattr("rackmoe.simulation.check_little_law", refuse)
+    with pytest.raises(InvariantError, match=r"LAW-09: 4 requests"):
+        simulate(build(CASE, small_files))
 
 
 def test_power_is_that_of_the_whole_machine_and_speed_that_of_the_used_gpus(small_files):

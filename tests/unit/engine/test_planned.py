@@ -98,6 +98,14 @@ def test_the_row_of_a_step_sums_up_to_its_duration():
     assert sum(row[name] for name in BREAKDOWN_COLUMNS) == pytest.approx(7.25)
 
 
+def test_what_the_clock_rounds_up_is_not_time_of_the_host():
+    step = planned(host_gap_s=0.0)
+    values = step.row(replica=0, pool=Pool.DECODE, start_s=0.0, duration_s=7.0 + 1e-12)
+    row = dict(zip((column.name for column in STEP_COLUMNS), values, strict=True))
+    assert row["host_s"] == 0.0
+    assert sum(row[name] for name in BREAKDOWN_COLUMNS) == pytest.approx(7.0 + 1e-12, abs=2e-15)
+
+
 def test_a_change_in_the_middle_stretches_the_rest():
     step = planned()
     slow = Slowdown.none(2).changed(5.0, compute=2.0)

@@ -9,7 +9,9 @@ from rackmoe.model.attention import score_pairs
 
 WINDOWS = (None, Window(n_tokens=128), Window(n_tokens=64, is_chunked=True))
 # group, new tokens, tokens before
-CHUNKS = np.array([(0, 5, 0), (2, 8192, 8192), (2, 1, 127), (0, 128, 63), (2, 300, 0), (2, 64, 64)])
+CHUNKS = np.array(
+    [(0, 5, 0), (2, 8192, 8192), (2, 1, 127), (0, 128, 63), (2, 300, 0), (2, 64, 64)]
+)
 
 
 def test_sums_are_those_of_the_formula():

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from rackmoe.routing.expected import (
+    clear,
     count_active,
     count_active_plain,
     gather_expected,
@@ -69,6 +70,15 @@ def test_expert_of_one_slot_is_busy_with_any_token():
     active = np.empty((1, 2))
     count_active(none, expected, slots, shares, ones, idle_chances(1), active)
     assert active.tolist() == [[2.0, 1.0]]
+
+
+def test_step_starts_without_tokens():
+    counts, expected = np.ones((2, 1, 3), np.int32)
+    ranks = np.ones((6, 1, 2))
+    clear(counts, expected, ranks)
+    assert not counts.any()
+    assert not expected.any()
+    assert not ranks.any()
 
 
 def test_chance_to_stay_idle_halves_with_each_token_for_two_replicas():

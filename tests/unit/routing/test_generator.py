@@ -127,8 +127,8 @@ def test_compiled_counts_equal_their_twin(make_rng, n_tokens):
     start = rng.random(4)
     out = np.empty((4, 256), np.int32)
     scatter_counts(
-        np.sqrt(chance),
-        0.5 * np.sqrt(1 - chance),
+        np.sqrt(chance).astype(np.float32),
+        (0.5 * np.sqrt(1 - chance)).astype(np.float32),
         n_tokens,
         8 * n_tokens,
         0.1,
