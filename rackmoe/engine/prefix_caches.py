@@ -48,7 +48,10 @@ def install_prefix_caches(
         capacity_blocks = None
         if choice.tokens_per_rank is not None:
             n_shared = n_groups if choice.shared else 1
-            capacity_blocks = choice.tokens_per_rank * n_shared // prefixes.block_tokens
+            # the schedulers of a pipeline divide the store of its stages
+            n_stages = 1 if replica.stages is None else len(replica.stages.first_gpus)
+            n_tokens = choice.tokens_per_rank * n_shared // n_stages
+            capacity_blocks = n_tokens // prefixes.block_tokens
         replica.remember_prompts(
             partial(
                 PrefixCache,

@@ -64,7 +64,6 @@ def _others(document: ScenarioDocument, pool: Pool, *, is_pipeline: bool) -> lis
         "deployment.autoscaling": bool(deployment.autoscaling),
         "simulation.faults": is_pipeline and bool(document.simulation.faults),
         "deployment.preemption: swap": is_pipeline and deployment.preemption.policy == "swap",
-        "prefix_cache": is_pipeline and document.prefix_cache is not None,
         "workload.is_prefilled": document.workload.is_prefilled,
     }
     return [name for name, is_used in used.items() if is_used]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from strategies import Case, Shape, build
 
 from rackmoe.metrics.checks import check_power, check_requests, check_steps
-from rackmoe.scenario.resolved import resolve_scenario
+from rackmoe.scenario.resolved import load_scenario, resolve_scenario
 from rackmoe.simulation import simulate
 
 SPLIT = Case(
@@ -73,3 +73,20 @@ def test_a_divided_prompt_comes_sooner_and_passes_its_keys_around(small_files):
     assert first[1]["scale_up_bytes"] > first[0]["scale_up_bytes"]
     blocks = [result.run.plans[0].limits.kv_blocks for result in (one, four)]
     assert blocks[1] > 3.9 * blocks[0]
+
+
+def test_a_pipeline_remembers_prompts():
+    scenario = load_scenario(
+        "mooncake_prefix_cache",
+        overrides={
+            "deployment.prefill": {"replicas": 2, "pp": 2, "ep": 4, "attention_dp": 4},
+            "workload.requests": 150,
+            "workload.measurement.warm_up_requests": 0.0,
+        },
+    )
+    result = simulate(scenario)
+    requests = result.to_frame("requests")
+    check_requests(requests, n_arrived=150)
+    assert (requests["state"] == "done").all()
+    check_steps(result.to_frame("steps"))
+    assert result.summary["prefix_hit_frac"] > 0.02

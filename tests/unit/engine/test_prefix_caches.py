@@ -16,6 +16,8 @@ from rackmoe.serving.workload import RequestTable
 class Remembering(SimpleNamespace):
     """A replica that is given a cache."""
 
+    stages = None
+
     def remember_prompts(self, new_cache):
         self.batcher.cache = new_cache()
 
@@ -66,6 +68,16 @@ def test_a_store_holds_its_tokens_for_every_rank(is_shared, n_kept):
     for request in range(4):
         serve(cache, request)
     assert cache.n_stored_blocks == n_kept
+
+
+def test_schedulers_of_a_pipeline_divide_the_store_of_its_stages():
+    own = replica(Pool.PREFILL)
+    own.stages = SimpleNamespace(first_gpus=(0, 2))
+    choice = PrefixCacheChoice(tokens_per_rank=70, shared=True)
+    assert install_prefix_caches([own], requests=requests(), choice=choice) == ()
+    for request in range(4):
+        serve(own.batcher.cache, request)
+    assert own.batcher.cache.n_stored_blocks == 7
 
 
 def test_free_memory_shrinks_and_an_unlimited_store_does_not():
