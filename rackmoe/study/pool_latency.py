@@ -9,6 +9,7 @@ from rackmoe.engine.pool_plan import PoolPlan
 from rackmoe.serving.prompts import Prompt
 from rackmoe.serving.running import RunningSequences
 from rackmoe.serving.step_batch import BatchLimits, StepBatch
+from rackmoe.streams import Streams
 from rackmoe.study.waiting_time import mean_wait_s, sampled_waits_s
 
 __all__ = [
@@ -157,7 +158,8 @@ def ttft_p99_s(
     )
     if not np.isfinite(mean_s):
         return float("inf")
-    rng = np.random.Generator(np.random.PCG64(0))
+    # one seed for all sizes, so that they differ by nothing else
+    rng = Streams(0).rng("predicted first tokens")
     waits_s = sampled_waits_s(
         n_servers, load=rate * service_s, mean_s=mean_s, n_samples=_N_SAMPLES, rng=rng
     )
