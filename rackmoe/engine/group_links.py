@@ -14,6 +14,7 @@ __all__ = ["GroupLinks"]
 
 Floats = NDArray[np.float64]
 _WAYS = 2
+_SLACK = 1e-9
 _LEAST_LEFT_FRAC = 0.5
 """Of an uplink, beside exchanges of other replicas (kind: assumed; fair between two)."""
 
@@ -82,7 +83,8 @@ class GroupLinks:
         Returns
         -------
         LinkState
-            Infinite where a link that the group needs is dead.
+            Infinite where a link that the group needs is dead; zero for uplinks that cannot
+            be its bottleneck.
         """
         ports, links = self._net.ports, self._net.links
         far = [
@@ -91,10 +93,12 @@ class GroupLinks:
         ]
         leaf = self._leaf()
         is_used = self._shares(leaf, self._mask).any(axis=2)
-        below = max(int(np.bincount(leaf.reshape(-1)).max()), 1)
+        n_nics = np.bincount(leaf.reshape(-1), minlength=self._uplink_frac.shape[1])
+        below = n_nics / leaf.shape[1]
+        n_below = max(int(n_nics.max()), 1)
         slow = np.stack(
             [
-                ports.collective_slowdown(links.leaf[way], n_peers=n_peers * below, flows=flows)
+                ports.collective_slowdown(links.leaf[way], n_peers=n_peers * n_below, flows=flows)
                 for way in range(_WAYS)
             ]
         )
@@ -102,11 +106,13 @@ class GroupLinks:
         left = np.maximum(present - others_bytes_per_s, _LEAST_LEFT_FRAC * present)
         with np.errstate(invalid="ignore", divide="ignore"):
             frac = self._uplink_frac * links.capacity_bytes_per_s[links.leaf] / left
+        needed = np.where(is_used, frac, 0.0)
         return LinkState(
             far_out=far[0],
             far_in=far[1],
             leaf=leaf,
-            uplink_frac=np.where(is_used, frac, 0.0),
+            # those that carry all that the NICs below can send change nothing
+            uplink_frac=np.where(below * needed > 1.0 + _SLACK, needed, 0.0),
         )
 
     def uplink_bytes(self, out_bytes: Floats, *, in_bytes: Floats) -> Floats:

@@ -213,7 +213,8 @@ class ReplicaPorts:
 
     def _followed_flows(self) -> Flows | None:
         """Return the transfers if they have to be followed; note where they meet."""
-        if self._shipments is None or not self._net.fabric.transfers_on(self._links).any():
+        links = self._own_links()
+        if self._shipments is None or not self._net.fabric.transfers_on(links).any():
             self._meet(())
             return None
         detail = self.replica.detail
@@ -221,8 +222,15 @@ class ReplicaPorts:
             return None
         flows = self._shipments.flows()
         is_strict = self._net.arbitration is Arbitration.PRIORITY
-        self._meet(() if is_strict else meeting_links(self._links, flows=flows))
+        self._meet(() if is_strict else meeting_links(links, flows=flows))
         return flows if self._meeting or not detail.may_escalate else None
+
+    def _own_links(self) -> NDArray[np.int64]:
+        """Return the links whose transfers matter: uplinks only where they are tight."""
+        if self._group is None or self._state is None:
+            return self._links
+        uplinks = self._net.links.leaf[:, self._state.tight].reshape(-1)
+        return np.concatenate((self._links[: -self._group.uplinks.size], uplinks))
 
     def _meet(self, links: tuple[int, ...]) -> None:
         """Let the next steps be looked at more closely while transfers meet."""

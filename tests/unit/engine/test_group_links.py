@@ -29,7 +29,8 @@ def test_a_healthy_machine_is_nominal():
     state = links.state(n_peers=N_PEERS)
     assert state.far_out.tolist() == state.far_in.tolist() == [1.0] * N_RANKS
     assert state.leaf[:, 0].tolist() == [*range(8), *range(8)]
-    assert state.uplink_frac.tolist() == [[1 / 32] * 8] * 2
+    # 32 uplinks for two NICs are none of its concern
+    assert not state.uplink_frac.any()
     assert state.tight.size == 0
 
 
