@@ -2,6 +2,7 @@
 
 import contextlib
 import multiprocessing
+import os
 import queue as queues
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -24,7 +25,7 @@ from rackmoe.schema.overrides import parse_setting
 from rackmoe.simulation import Result, simulate
 from rackmoe.study.search import Probe, find_operating_point
 
-__all__ = ["Finished", "Job", "Listener", "load_runs", "run_job", "run_jobs"]
+__all__ = ["Finished", "Job", "Listener", "load_runs", "n_cpus", "run_job", "run_jobs"]
 
 _POLL_S = 0.1
 
@@ -123,6 +124,13 @@ def load_runs(source: str, *, settings: Sequence[str]) -> dict[str, Scenario]:
     if any(variant.document == base.document for variant in variants.values()):
         return variants
     return {base.name: base, **variants}
+
+
+def n_cpus() -> int:
+    """Return the CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def run_job(job: Job, *, listener: Listener) -> Finished:

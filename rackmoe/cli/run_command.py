@@ -1,7 +1,6 @@
 """Simulate a scenario and its variants, and print what they reach."""
 
 import contextlib
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,7 +96,7 @@ def command(  # noqa: PLR0913  one parameter for each option
     Prints one table; with variants the runs stand side by side, with ratios of the first
     over each other one.
     """
-    from rackmoe.cli.jobs import Job, load_runs, run_jobs
+    from rackmoe.cli.jobs import Job, load_runs, n_cpus, run_jobs
     from rackmoe.cli.progress import run_listener
     from rackmoe.report.files import staged_folder
 
@@ -123,7 +122,7 @@ def command(  # noqa: PLR0913  one parameter for each option
             for name in names
         ]
         with run_listener() as listener:
-            n_processes = jobs or _n_cpus()
+            n_processes = jobs or n_cpus()
             finished = run_jobs(planned, n_processes=n_processes, listener=listener)
         outcomes = [one.outcome for one in finished.values()]
         if stage is not None:
@@ -160,13 +159,6 @@ def _chosen_names(
                 " 'slo: {ttft: 2 s, tpot: 20 ms}'"
             )
     return names
-
-
-def _n_cpus() -> int:
-    """Return the CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _say_if_cold() -> None:

@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rackmoe.cli.terminal import echo_table, echo_text, format_option
+from rackmoe.cli import EXIT_NEGATIVE
+from rackmoe.cli.terminal import (
+    echo_table,
+    echo_text,
+    echo_warnings,
+    format_option,
+    scenario_options,
+)
+from rackmoe.errors import ConfigError
 from rackmoe.report.text import TableFormat
 
 if TYPE_CHECKING:
@@ -14,21 +22,22 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
+_figure_option = click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Draw a figure (.svg, .png or .pdf).",
+)
+
+
 @click.group()
 def command() -> None:
     """Answer questions about a scenario by running it with other settings."""
 
 
 @command.command("balance")
-@click.argument("scenario")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="PATH=VALUE",
-    help="Replace a value of the scenario, e.g. workload.requests=100.",
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@scenario_options("workload.requests=100")
 @click.option(
     "--length",
     "length_frac",
@@ -37,13 +46,7 @@ def command() -> None:
     show_default=True,
     help="Part of the scenario's requests, or of its times, that each run takes.",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Draw a figure (.svg, .png or .pdf).",
-)
+@_figure_option
 @format_option
 def _balance_command(
     *,
@@ -80,15 +83,7 @@ def _balance_command(
 
 
 @command.command("rates")
-@click.argument("scenario")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="PATH=VALUE",
-    help="Replace a value of the scenario, e.g. slo.tpot=30ms.",
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@scenario_options("slo.tpot=30ms")
 @click.option(
     "--utilization",
     "utilization_frac",
@@ -136,7 +131,70 @@ def _rates_command(
             echo_text(render_frame(tried, form=form, title=words))
     if not match.chosen.is_met:
         click.echo("none of these sizes meets the SLO; lower --utilization", err=True)
-        click.get_current_context().exit(1)
+        click.get_current_context().exit(EXIT_NEGATIVE)
+
+
+@command.command("contributions")
+@scenario_options("slo.tpot=30ms")
+@_figure_option
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Runs side by side, each in a process of its own.  [default: one for each CPU]",
+)
+@format_option
+def _contributions_command(
+    *,
+    scenario: str,
+    settings: tuple[str, ...],
+    seed: int,
+    output: Path | None,
+    jobs: int | None,
+    form: TableFormat,
+) -> None:
+    """Say what each variant of SCENARIO adds to the one before it.
+
+    The base comes first, then the variants in the order of the file; each should change one
+    part. With `workload.search` all are compared at the same speed for the user.
+    """
+    from rackmoe.cli.jobs import Job, load_runs, n_cpus, run_jobs
+    from rackmoe.cli.progress import run_listener
+    from rackmoe.report.contributions import (
+        contribution_headers,
+        contributions_frame,
+        draw_contributions,
+    )
+    from rackmoe.report.tables import render_frame, text_table
+
+    runs = load_runs(scenario, settings=settings)
+    if len(runs) == 1:
+        raise ConfigError(
+            f"{scenario}: variants: none; expected one or more, each with one part changed; write"
+            " them into the scenario"
+        )
+    planned = [Job(source=scenario, settings=settings, name=name, seed=seed) for name in runs]
+    with run_listener() as listener:
+        finished = run_jobs(planned, n_processes=jobs or n_cpus(), listener=listener)
+    outcomes = [one.outcome for one in finished.values()]
+    frame = contributions_frame(outcomes)
+    title = next(iter(runs.values())).document.title
+    headers = contribution_headers()
+    if form is TableFormat.TABLE:
+        echo_table(text_table(frame, title=title, headers=headers))
+    else:
+        echo_text(render_frame(frame, form=form, title=title, headers=headers))
+    for one in outcomes:
+        echo_warnings(one.name, warnings=one.warnings)
+    if output is not None:
+        from rackmoe.report.theme import save_figure
+
+        figure = draw_contributions(frame, title=title, seed=seed)
+        click.echo(f"written: {save_figure(figure, path=output)}", err=True)
+    missed = [name for name, one in finished.items() if not one.is_met]
+    if missed:
+        click.echo(f"not at the wanted speed: {', '.join(missed)}", err=True)
+        click.get_current_context().exit(EXIT_NEGATIVE)
 
 
 _DIGITS = {"imbalance": 3, "speedup": 3}

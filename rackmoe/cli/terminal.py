@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterable
+from enum import StrEnum
 from typing import Any
 
 import click
@@ -16,6 +17,7 @@ __all__ = [
     "format_option",
     "is_terminal",
     "report_option",
+    "scenario_options",
 ]
 
 
@@ -32,15 +34,9 @@ def format_option(command: Callable[..., Any]) -> Callable[..., Any]:
     callable
         The function with the option.
     """
-    return click.option(
-        "--format",
-        "form",
-        type=click.Choice([form.value for form in TableFormat]),
-        default=TableFormat.TABLE.value,
-        show_default=True,
-        callback=lambda _ctx, _param, value: TableFormat(value),
-        help="How tables are written.",
-    )(command)
+    return _form_option(TableFormat, default=TableFormat.TABLE, text="How tables are written.")(
+        command
+    )
 
 
 def report_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -56,15 +52,52 @@ def report_option(command: Callable[..., Any]) -> Callable[..., Any]:
     callable
         The function with the option.
     """
+    text = "How the report is written; html is one file with figures."
+    return _form_option(ReportFormat, default=ReportFormat.TABLE, text=text)(command)
+
+
+def _form_option(
+    forms: type[StrEnum], *, default: StrEnum, text: str
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return click.option(
         "--format",
         "form",
-        type=click.Choice([form.value for form in ReportFormat]),
-        default=ReportFormat.TABLE.value,
+        type=click.Choice([form.value for form in forms]),
+        default=default.value,
         show_default=True,
-        callback=lambda _ctx, _param, value: ReportFormat(value),
-        help="How the report is written; html is one file with figures.",
-    )(command)
+        callback=lambda _ctx, _param, value: forms(value),
+        help=text,
+    )
+
+
+def scenario_options(
+    example: str,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add the options that say which scenario a command takes: changes to it, and a seed.
+
+    Parameters
+    ----------
+    example : str
+        A change that makes sense for the command.
+
+    Returns
+    -------
+    callable
+        A decorator of functions that take `scenario`, `settings` and `seed`.
+    """
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        seed = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+        setting = click.option(
+            "--set",
+            "settings",
+            multiple=True,
+            metavar="PATH=VALUE",
+            help=f"Replace a value of the scenario, e.g. {example}.",
+        )
+        return click.argument("scenario")(setting(seed(command)))
+
+    return add
 
 
 def is_terminal(*, err: bool = False) -> bool:

@@ -1,5 +1,7 @@
 import json
 
+from rackmoe.cli import jobs
+from rackmoe.cli.jobs import Finished
 from rackmoe.study import balance, rate_matching
 from rackmoe.study.balance import BalanceRow
 from rackmoe.study.pool_sizes import PoolSizes
@@ -73,3 +75,32 @@ def test_rates_prints_the_proposal_and_fails_where_it_misses_the_slo(run, monkey
     assert "none of these sizes meets the SLO" in ran.err
     ran = run("study", "rates", *given[:-2])
     assert "predicted TTFT p99" in ran.out
+
+
+def test_contributions_runs_the_variants_in_order_and_draws_them(
+    run, monkeypatch, make_outcome, tmp_path
+):
+    def finish(planned, *, n_processes, listener):
+        listener.begin(planned[0].name)
+        assert [job.name for job in planned][:2] == ["deepseek_r1_azure", "hgx_h200"]
+        assert {(job.seed, n_processes) for job in planned} == {(3, 1)}
+        return {
+            job.name: Finished(outcome=make_outcome(job.name), is_met=job.name != "hgx_h200")
+            for job in planned
+        }
+
+    monkeypatch.setattr(jobs, "run_jobs", finish)
+    given = ("deepseek_r1_azure", "--seed", "3", "--jobs", "1")
+    ran = run("study", "contributions", *given, "-o", tmp_path / "steps.svg", "--format", "csv")
+    assert ran.code == 1
+    assert "not at the wanted speed: hgx_h200\n" in ran.err
+    assert ran.out.splitlines()[-1].startswith("all,hgx_h200,50.0,200.0,1.0")
+    assert (tmp_path / "steps.svg").exists()
+    ran = run("study", "contributions", *given)
+    assert "output per GPU, times" in ran.out
+
+
+def test_contributions_of_a_scenario_without_variants_are_refused(run, scenario_file):
+    ran = run("study", "contributions", scenario_file())
+    assert ran.code == 2
+    assert "variants: none; expected one or more" in ran.err
