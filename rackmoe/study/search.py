@@ -1,7 +1,7 @@
 """At which arrival rate a machine still gives its users the speed that they ask for."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from rackmoe.engine.run import Progress
@@ -119,7 +119,12 @@ def find_operating_point(
     scale = _arrivals(scenario).rate_scale
     is_met = False
     while len(runs) < search.max_runs and not is_met:
-        result = simulate(_at_rate(scenario, scale), seed=seed, progress=run_progress)
+        try:
+            result = simulate(_at_rate(scenario, scale), seed=seed, progress=run_progress)
+        except ConfigError as error:
+            if not runs:
+                raise
+            raise _unreachable(scenario, probes=[one for one, _ in runs]) from error
         probe = _probe(result, scale, goal_tokens_per_s=search.interactivity_tokens_per_s)
         runs.append((probe, result))
         if progress is not None:
@@ -131,6 +136,17 @@ def find_operating_point(
         result=min(runs, key=lambda run: _distance(run[0], tolerance=tolerance))[1],
         probes=tuple(probe for probe, _ in runs),
         is_met=is_met,
+    )
+
+
+def _unreachable(scenario: Scenario, *, probes: Sequence[Probe]) -> ConfigError:
+    """Return what to say where so little traffic is left that it cannot be run."""
+    best = max(probes, key=lambda one: one.headroom)
+    return ConfigError(
+        f"{scenario.name}: workload.search: no rate reaches the goal; at"
+        f" {best.rate_scale:.3g} times the traffic the median user still got"
+        f" {best.interactivity_tokens_per_s:.3g} tokens/s, and 99 % of the first tokens came"
+        f" within {best.ttft_p99_s:.3g} s; lower the goal or change the deployment"
     )
 
 

@@ -109,6 +109,26 @@ def test_nobody_served_at_all_gives_up_after_its_runs(scenario, machine):
     assert scales == sorted(scales, reverse=True)
 
 
+def test_a_goal_that_no_traffic_reaches_says_what_came_nearest(scenario, machine):
+    def slow_until_empty(scale):
+        if scale < 0.3:
+            raise ConfigError("workload.measurement: none of 0 requests falls into it")
+        return 20.0 / scale**0.1
+
+    machine(slow_until_empty)
+    with pytest.raises(ConfigError, match=r"no rate reaches the goal; at 0.5 times.*got 21\.4"):
+        find_operating_point(scenario)
+
+
+def test_an_error_of_the_first_run_is_passed_on(scenario, machine):
+    def refused(_):
+        raise ConfigError("model: does not fit")
+
+    machine(refused)
+    with pytest.raises(ConfigError, match="does not fit"):
+        find_operating_point(scenario)
+
+
 def test_noise_around_the_goal_does_not_stop_the_search(scenario, machine):
     rng = np.random.Generator(np.random.PCG64(1))
     machine(lambda scale: 100 / (1 + scale) * (1 + rng.uniform(-0.05, 0.05)))
