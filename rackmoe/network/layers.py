@@ -17,7 +17,8 @@ __all__ = ["compute_tail", "run_layers", "run_local_layers"]
 def _exchange(
     begin_s: NDArray[np.float64],
     layer: int,
-    links: LinkTimes,
+    links: tuple[LinkTimes, LinkTimes] | None,
+    operation: int,
     egress_s: NDArray[np.float64],
     ingress_s: NDArray[np.float64],
     latency_s: float,
@@ -32,8 +33,9 @@ def _exchange(
     parts_s: NDArray[np.float64],
 ) -> None:
     # One exchange; adds own wire time to row 0 and waiting for others to row 1 of parts_s.
-    if len(links.busy_s):
-        _linked_exchange(begin_s, layer, links, latency_s, orders, sent_s, held_s, parts_s)
+    if links is not None and len(links[operation].busy_s):
+        one = links[operation]
+        _linked_exchange(begin_s, layer, one, latency_s, orders, sent_s, held_s, parts_s)
         return
     receive_ends(
         begin_s,
@@ -134,7 +136,7 @@ def run_layers(
     compute_factor: NDArray[np.float64],
     egress_factor: NDArray[np.float64],
     ingress_factor: NDArray[np.float64],
-    links: tuple[LinkTimes, LinkTimes],
+    links: tuple[LinkTimes, LinkTimes] | None,
     clock_s: NDArray[np.float64],
     clocks_s: NDArray[np.float64],
     layer_end_s: NDArray[np.float64],
@@ -154,9 +156,9 @@ def run_layers(
         Times at which factors change. [s]
     compute_factor, egress_factor, ingress_factor : ndarray of shape (n_changes + 1, n_ranks)
         Slowdown factors.
-    links : tuple of two LinkTimes
-        Dispatch and combine of a group over several domains, at steady speeds; without
-        layers for a group in one domain.
+    links : tuple of two LinkTimes, or None
+        Dispatch and combine of a group over several domains, at steady speeds; None for a
+        group in one domain, for which the kernel is compiled apart.
     clock_s : ndarray of shape (n_ranks,)
         Clock of each rank at entry, and at the end on return. [s]
     clocks_s : ndarray of shape (n_layers, n_ranks)
@@ -192,7 +194,8 @@ def run_layers(
             _exchange(
                 ready_s,
                 layer,
-                links[0],
+                links,
+                0,
                 out_s[layer],
                 in_s[layer],
                 latencies_s[0],
@@ -220,7 +223,8 @@ def run_layers(
             _exchange(
                 clock_s,
                 layer,
-                links[1],
+                links,
+                1,
                 back_out_s[layer],
                 back_in_s[layer],
                 latencies_s[1],

@@ -217,7 +217,7 @@ def resume_step(
         slowdown.compute,
         slowdown.egress,
         slowdown.ingress,
-        (NO_LINKS, NO_LINKS),
+        None,
         end_s,
         clock_s[front:],
         layer_end_s[front:],
